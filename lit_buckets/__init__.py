@@ -1,0 +1,1 @@
+"""Same-shape batches of images of every shape, for PyTorch Lightning."""

@@ -1,0 +1,178 @@
+"""Sizes, and the arithmetic between an image and its bucket. Exact integers, no torch.
+
+A size is always ``(height, width)`` in pixels, as displayed. Functions on many sizes take and
+return integer arrays of shape (N, 2), height first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Offset", "Size", "cover", "crop_loss", "fit"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Size(NamedTuple):
+    """Height and width in pixels, as displayed."""
+
+    height: int
+    width: int
+
+
+class Offset(NamedTuple):
+    """Where a crop begins in the resized image, in pixels from the top left corner."""
+
+    top: int
+    left: int
+
+
+def fit(
+    sizes: npt.ArrayLike,
+    *,
+    max_area: int,
+    divisor: int,
+    min_side: int | None = None,
+    max_side: int | None = None,
+) -> IntArray:
+    """Bucket size for each image: its own aspect ratio at the area budget.
+
+    With ``s = sqrt(max_area / (width * height))`` each side becomes
+    ``round(side * s / divisor) * divisor``; if the product exceeds ``max_area``, both sides are
+    rounded down instead. The square roots are never taken in floating point: ``side * s`` is
+    ``sqrt(side * max_area / other)``, and the nearest integer to the root of a fraction follows
+    from comparing squares. A half goes to the even multiple, as Python's ``round`` does.
+
+    The rule is that of the pull request "Simpler bucketing code" (waifu-diffusion #59, 2022).
+    Beyond it, the budget also holds where a side had to be raised to one divisor or to
+    ``min_side``: the longer side then takes what the shorter one leaves.
+
+    Args:
+        sizes: (N, 2) heights and widths, in pixels, each at least 1.
+        max_area: Largest area of a bucket, in pixels; at least ``divisor ** 2``.
+        divisor: Every side of a bucket is a multiple of it, in pixels.
+        min_side: No side is shorter than this, in pixels; raised to a multiple of ``divisor``.
+        max_side: No side is longer than this, in pixels; lowered to a multiple of ``divisor``.
+
+    Returns:
+        (N, 2) bucket sizes, int64, each within ``max_area``.
+
+    Raises:
+        ValueError: If a size is not positive, or the limits leave no size at all.
+
+    Example:
+        >>> fit([[600, 800], [1080, 1920], [20, 10_000]], max_area=512 * 512, divisor=64)
+        array([[ 448,  576],
+               [ 384,  640],
+               [  64, 4096]])
+    """
+    images = _as_sizes(sizes)
+    budget = max_area // divisor**2  # in cells of divisor x divisor
+    shortest = max(1, -(-(min_side or 1) // divisor))
+    longest = max(1, budget) if max_side is None else max_side // divisor
+    if shortest > longest or shortest**2 > budget:
+        raise ValueError(
+            f"no multiple of divisor={divisor} fits: sides of {shortest * divisor} to "
+            f"{longest * divisor} pixels within max_area={max_area}. "
+            f"Raise max_area to {(shortest * divisor) ** 2} or lower min_side."
+        )
+    if images.max(initial=1) * max_area >= 2**61:
+        raise ValueError(
+            f"a side of {images.max()} pixels at max_area={max_area} exceeds exact 64-bit integers."
+        )
+    down, nearest = _roots(images, max_area, divisor)
+    nearest = np.clip(nearest, shortest, longest)
+    down = np.clip(down, shortest, longest)
+    cells = np.where((nearest.prod(axis=1) > budget)[:, None], down, nearest)
+    short, long = cells.min(axis=1), cells.max(axis=1)
+    long = np.minimum(long, budget // short)
+    portrait = cells[:, 0] > cells[:, 1]
+    height, width = np.where(portrait, long, short), np.where(portrait, short, long)
+    return np.stack([height, width], axis=1) * divisor
+
+
+def cover(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
+    """Smallest sizes with the images' aspect ratios that cover their buckets.
+
+    Args:
+        sizes: (N, 2) or (2,) image sizes, in pixels.
+        buckets: Bucket sizes, in pixels, broadcast against ``sizes``.
+
+    Returns:
+        int64 sizes, both sides at least the bucket's and one equal to it; the other is rounded
+        to the nearest pixel.
+
+    Raises:
+        ValueError: If a side is not positive.
+
+    Example:
+        >>> Size(*cover(Size(600, 800), Size(512, 512)).tolist())
+        Size(height=512, width=683)
+    """
+    image, bucket = np.broadcast_arrays(_as_sizes(sizes), _as_sizes(buckets))
+    height, width = image[..., 0], image[..., 1]
+    bucket_height, bucket_width = bucket[..., 0], bucket[..., 1]
+    by_height = bucket_height * width >= bucket_width * height
+    resized_height = np.where(by_height, bucket_height, _divide(height * bucket_width, width))
+    resized_width = np.where(by_height, _divide(width * bucket_height, height), bucket_width)
+    return np.stack([resized_height, resized_width], axis=-1)
+
+
+def crop_loss(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Share of the resized image that the crop to the bucket removes.
+
+    Args:
+        sizes: (N, 2) or (2,) image sizes, in pixels.
+        buckets: Bucket sizes, in pixels, broadcast against ``sizes``.
+
+    Returns:
+        Shares in [0, 1): 0 where nothing is cut.
+
+    Example:
+        >>> crop_loss([[512, 512], [256, 1024]], [512, 512]).tolist()
+        [0.0, 0.75]
+    """
+    resized = cover(sizes, buckets)
+    kept = np.asarray(buckets, dtype=np.int64).prod(axis=-1) / resized.prod(axis=-1)
+    return np.asarray(1.0 - kept)
+
+
+def _as_sizes(sizes: npt.ArrayLike) -> IntArray:
+    array = np.asarray(sizes)
+    if array.size == 0:
+        array = array.reshape(0, 2).astype(np.int64)
+    if array.shape[-1:] != (2,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"sizes must be integers of shape (N, 2), (height, width); "
+            f"got {array.dtype} of shape {array.shape}."
+        )
+    if array.size and array.min() < 1:
+        raise ValueError(f"every side must be at least 1 pixel; the smallest is {array.min()}.")
+    return array.astype(np.int64, copy=False)
+
+
+def _divide(numerator: IntArray, denominator: IntArray) -> IntArray:
+    """Integer division to the nearest, a half upwards."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
+def _roots(images: IntArray, max_area: int, divisor: int) -> tuple[IntArray, IntArray]:
+    """Sides at the budget in units of the divisor, rounded down and to the nearest."""
+    other = images[:, ::-1]
+    numerator, denominator = images * max_area, other * divisor**2
+    down = _isqrt(numerator // denominator)
+    # sqrt(n / d) against down + 1/2, squared and multiplied out: no root, no rounding error
+    twice, halfway = 4 * numerator, (2 * down + 1) ** 2 * denominator
+    up = (twice > halfway) | ((twice == halfway) & (down % 2 == 1))
+    return down, down + up
+
+
+def _isqrt(values: IntArray) -> IntArray:
+    """Integer square roots; the float root is within one of the truth and is set right."""
+    root: IntArray = np.sqrt(values.astype(np.float64)).astype(np.int64)
+    root -= root * root > values
+    root += (root + 1) ** 2 <= values
+    return root
