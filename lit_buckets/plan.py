@@ -1,0 +1,326 @@
+"""Which bucket each image goes to, and who is left out and why.
+
+A plan is a function of sizes: the same on every rank, computed with exact integers, with no
+float ever a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lit_buckets import geometry
+from lit_buckets.errors import DataError
+from lit_buckets.order import Strata
+
+__all__ = ["BucketPlan", "Rule", "SmallBucket", "plan_buckets"]
+
+IntArray = npt.NDArray[np.int64]
+
+Rule = Literal["fit"]
+SmallBucket = Literal["move", "keep", "exclude"]
+
+_FORMAT = "lit_buckets plan 1"
+_CHUNK_CELLS = 1 << 24  # image-bucket pairs compared at once
+
+
+@dataclass(frozen=True, eq=False)
+class BucketPlan:
+    """Which bucket each of N images goes to.
+
+    Attributes:
+        sizes: (N, 2) image sizes, in pixels.
+        bucket_sizes: (K, 2) bucket sizes, in pixels, in rising order of height, then width.
+        bucket_of: (N,) index of each image's bucket; -1 = left out.
+        repeats: (N,) how often each image comes in an epoch, or ``None`` for once.
+        moved_from: The size of the bucket that an image had to leave, by image.
+        excluded: Why an image is left out, by image.
+    """
+
+    sizes: IntArray
+    bucket_sizes: IntArray
+    bucket_of: npt.NDArray[np.int32]
+    repeats: IntArray | None = None
+    moved_from: Mapping[int, geometry.Size] = field(default_factory=dict)
+    excluded: Mapping[int, str] = field(default_factory=dict)
+    file: Path | None = None  #: where the plan was opened from
+
+    def __len__(self) -> int:
+        """Images, those left out included."""
+        return len(self.bucket_of)
+
+    @cached_property
+    def counts(self) -> IntArray:
+        """(K,) images in each bucket."""
+        used = self.bucket_of[self.bucket_of >= 0]
+        return np.bincount(used, minlength=len(self.bucket_sizes)).astype(np.int64)
+
+    @cached_property
+    def crop_loss(self) -> npt.NDArray[np.float64]:
+        """(N,) share of each resized image that the crop removes; 0 for those left out."""
+        loss = np.zeros(len(self))
+        used = np.flatnonzero(self.bucket_of >= 0)
+        loss[used] = geometry.crop_loss(
+            self.sizes[used], self.bucket_sizes[self.bucket_of[used]].reshape(-1, 2)
+        )
+        return loss
+
+    @cached_property
+    def members(self) -> IntArray:
+        """(M,) images of bucket 0, then of bucket 1 and so on; see :attr:`strata`."""
+        used = np.flatnonzero(self.bucket_of >= 0)
+        if self.repeats is None:
+            return used[np.argsort(self.bucket_of[used], kind="stable")]
+        return used[np.lexsort((self.repeats[used], self.bucket_of[used]))]
+
+    @cached_property
+    def strata(self) -> Strata:
+        """Stretches of :attr:`members` with one bucket and one number of repeats."""
+        if self.repeats is None:
+            bucket = np.flatnonzero(self.counts)
+            images = self.counts[bucket]
+            return Strata(bucket, np.cumsum(images) - images, images, np.ones_like(images))
+        both = np.stack([self.bucket_of[self.members], self.repeats[self.members]])
+        start = np.flatnonzero(np.diff(both, axis=1, prepend=-1).any(axis=0))
+        images = np.diff(start, append=len(self.members))
+        bucket, repeats = both[:, start].astype(np.int64)
+        return Strata(bucket, start, images, repeats)
+
+    @cached_property
+    def hash(self) -> str:
+        """Changes exactly when the buckets, their images or the repeats do. Hexadecimal."""
+        digest = hashlib.sha256(_FORMAT.encode())
+        arrays: list[tuple[npt.NDArray[Any], str]] = [
+            (np.array([len(self), len(self.bucket_sizes)]), "<i8"),
+            (self.sizes, "<i8"),
+            (self.bucket_sizes, "<i8"),
+            (self.bucket_of, "<i4"),
+        ]
+        if self.repeats is not None and (self.repeats != 1).any():
+            arrays.append((self.repeats, "<i8"))
+        for array, dtype in arrays:
+            digest.update(memoryview(np.ascontiguousarray(array, dtype=dtype)))
+        return digest.hexdigest()
+
+    def save(self, file: str | PathLike[str]) -> None:
+        """Write the plan as an Arrow file that :meth:`open` maps into memory.
+
+        Args:
+            file: Where to write; an old file is replaced in one step.
+        """
+        members = np.full(len(self), -1, dtype=np.int64)
+        members[: len(self.members)] = self.members
+        columns = {
+            "size": pa.FixedSizeListArray.from_arrays(pa.array(self.sizes.ravel()), 2),
+            "bucket": pa.array(self.bucket_of),
+            "member": pa.array(members),
+        }
+        if self.repeats is not None:
+            columns["repeats"] = pa.array(self.repeats)
+        facts = {
+            "format": _FORMAT,
+            "hash": self.hash,
+            "bucket_sizes": self.bucket_sizes.tolist(),
+            "counts": self.counts.tolist(),
+            "strata": [column.tolist() for column in self.strata],
+            "moved_from": [[index, *size] for index, size in self.moved_from.items()],
+            "excluded": list(self.excluded.items()),
+        }
+        table = pa.table(columns).replace_schema_metadata({"lit_buckets": json.dumps(facts)})
+        target = Path(file)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        partial.replace(target)
+
+    @classmethod
+    def open(cls, file: str | PathLike[str]) -> BucketPlan:
+        """Map a plan that :meth:`save` wrote. Its arrays stay on disk until they are read.
+
+        Args:
+            file: The file.
+
+        Returns:
+            An equal plan; pickling it passes on the file's name only.
+
+        Raises:
+            DataError: If the file is not a plan of this version.
+        """
+        path = Path(file)
+        try:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            facts = json.loads((table.schema.metadata or {})[b"lit_buckets"])
+        except (pa.ArrowInvalid, KeyError, ValueError) as error:
+            raise DataError(f"{path} is not a plan; {error}. Make it anew.") from None
+        if facts["format"] != _FORMAT:
+            raise DataError(
+                f"{path} has format {facts['format']!r}; this version reads {_FORMAT!r}. "
+                "Make the plan anew."
+            )
+
+        def column(name: str) -> npt.NDArray[Any]:
+            chunks = table.column(name).chunks
+            return chunks[0].to_numpy() if chunks else np.empty(0, dtype=np.int64)
+
+        sizes = table.column("size").combine_chunks()
+        plan = cls(
+            sizes=sizes.flatten().to_numpy().reshape(-1, 2),
+            bucket_sizes=np.array(facts["bucket_sizes"], dtype=np.int64).reshape(-1, 2),
+            bucket_of=column("bucket"),
+            repeats=column("repeats") if "repeats" in table.column_names else None,
+            moved_from={index: geometry.Size(*size) for index, *size in facts["moved_from"]},
+            excluded=dict(facts["excluded"]),
+            file=path,
+        )
+        counts = np.array(facts["counts"], dtype=np.int64)
+        strata = Strata(*(np.array(column, dtype=np.int64) for column in facts["strata"]))
+        members = column("member")[: int(counts.sum())]
+        vars(plan).update(hash=facts["hash"], counts=counts, strata=strata, members=members)
+        return plan
+
+    def __reduce__(self) -> Any:
+        """Pickle a mapped plan as its file's name, so that no process copies it."""
+        if self.file is not None:
+            return BucketPlan.open, (self.file,)
+        return super().__reduce__()
+
+
+def plan_buckets(
+    sizes: npt.ArrayLike,
+    *,
+    rule: Rule = "fit",
+    max_area: int = 512 * 512,
+    divisor: int = 64,
+    min_side: int | None = None,
+    max_side: int | None = None,
+    min_images: int = 1,
+    small_bucket: SmallBucket = "move",
+    max_crop: float = 0.25,
+    repeats: npt.ArrayLike | None = None,
+) -> BucketPlan:
+    """Give each image a bucket.
+
+    Args:
+        sizes: (N, 2) integer heights and widths as displayed, in pixels.
+        rule: How bucket sizes are chosen; ``"fit"`` is :func:`lit_buckets.geometry.fit`.
+        max_area: Largest area of a bucket, in pixels.
+        divisor: Every side of a bucket is a multiple of it, in pixels.
+        min_side: No side is shorter, in pixels.
+        max_side: No side is longer, in pixels.
+        min_images: A bucket with fewer images is small.
+        small_bucket: ``"keep"`` lets small buckets be. ``"move"`` sends each of their images to
+            the bucket that is not small and cuts least from it, unless that would cut more than
+            ``max_crop``: then it stays. ``"exclude"`` does the same, but leaves the others out.
+        max_crop: Largest crop loss that a moved image may suffer, in [0, 1).
+        repeats: (N,) how often each image comes in an epoch, each at least 1.
+
+    Returns:
+        The plan; every image is in exactly one bucket or among those left out.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> plan = plan_buckets([[600, 800], [800, 600], [600, 800]], max_area=256 * 256)
+        >>> plan.bucket_sizes.tolist(), plan.bucket_of.tolist()
+        ([[192, 320], [320, 192]], [0, 1, 0])
+    """
+    for name, value, choices in (("rule", rule, Rule), ("small_bucket", small_bucket, SmallBucket)):
+        if value not in get_args(choices):
+            raise ValueError(f"{name}={value!r} must be one of {', '.join(get_args(choices))}.")
+    images = np.asarray(sizes)
+    wanted = geometry.fit(
+        images, max_area=max_area, divisor=divisor, min_side=min_side, max_side=max_side
+    )
+    images = images.reshape(-1, 2).astype(np.int64, copy=False)
+    bucket_sizes, bucket_of = _group(wanted)
+    moved, left_out = _settle_small(
+        images, bucket_sizes, bucket_of, min_images, small_bucket, max_crop
+    )
+    excluded = {index: _left_out(wanted[index], min_images, max_crop) for index in left_out}
+    kept, bucket_of = _drop_empty(bucket_of, len(bucket_sizes))
+    return BucketPlan(
+        sizes=images,
+        bucket_sizes=bucket_sizes[kept],
+        bucket_of=bucket_of,
+        repeats=None if repeats is None else _checked_repeats(repeats, len(images)),
+        moved_from={int(index): geometry.Size(*wanted[index].tolist()) for index in moved},
+        excluded=excluded,
+    )
+
+
+def _group(wanted: IntArray) -> tuple[IntArray, npt.NDArray[np.int32]]:
+    """Distinct sizes in rising order, and which of them each image wants."""
+    widest = int(wanted[:, 1].max(initial=0)) + 1
+    keys, bucket_of = np.unique(wanted[:, 0] * widest + wanted[:, 1], return_inverse=True)
+    return np.stack(np.divmod(keys, widest), axis=1), bucket_of.reshape(-1).astype(np.int32)
+
+
+def _settle_small(
+    images: IntArray,
+    bucket_sizes: IntArray,
+    bucket_of: npt.NDArray[np.int32],
+    min_images: int,
+    small_bucket: SmallBucket,
+    max_crop: float,
+) -> tuple[list[int], list[int]]:
+    """Send the images of small buckets on, in place; return who was moved and who is left out."""
+    small = np.bincount(bucket_of, minlength=len(bucket_sizes)) < min_images
+    restless = np.flatnonzero(small[bucket_of])
+    if small_bucket == "keep" or not restless.size:
+        return [], []
+    moves = np.zeros(len(restless), dtype=bool)
+    large = np.flatnonzero(~small)
+    if large.size:
+        step = max(1, _CHUNK_CELLS // len(large))
+        for begin in range(0, len(restless), step):
+            some = restless[begin : begin + step]
+            loss = geometry.crop_loss(images[some][:, None], bucket_sizes[large])
+            best = loss.argmin(axis=1)
+            fits = loss[np.arange(len(some)), best] <= max_crop
+            bucket_of[some[fits]] = large[best[fits]]
+            moves[begin : begin + step] = fits
+    stranded = restless[~moves]
+    if small_bucket == "exclude":
+        bucket_of[stranded] = -1
+        return restless[moves].tolist(), stranded.tolist()
+    return restless[moves].tolist(), []
+
+
+def _drop_empty(
+    bucket_of: npt.NDArray[np.int32], buckets: int
+) -> tuple[IntArray, npt.NDArray[np.int32]]:
+    """Which buckets still have images, and the images' buckets counted among those alone."""
+    used = np.bincount(bucket_of[bucket_of >= 0], minlength=buckets) > 0
+    # the number for -1, the last entry, stays -1
+    number = np.append(np.cumsum(used) - 1, -1).astype(np.int32)
+    return np.flatnonzero(used), number[bucket_of]
+
+
+def _left_out(wanted: IntArray, min_images: int, max_crop: float) -> str:
+    height, width = wanted.tolist()
+    return (
+        f"bucket {height}x{width} has fewer than min_images={min_images} images, and every other "
+        f"bucket would cut more than max_crop={max_crop:g} of it"
+    )
+
+
+def _checked_repeats(repeats: npt.ArrayLike, images: int) -> IntArray:
+    array = np.asarray(repeats, dtype=np.int64)
+    if array.shape != (images,) or array.min(initial=1) < 1:
+        raise ValueError(
+            f"repeats must be {images} whole numbers of at least 1, one for each image; "
+            f"got shape {array.shape} with a least of {array.min(initial=1)}."
+        )
+    return array
