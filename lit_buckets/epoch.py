@@ -31,6 +31,7 @@ rest of an epoch can be laid out anew for any others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -352,6 +353,17 @@ def _check(batch_sizes: IntArray, world_size: int, sync: str, short_batch: str) 
             raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}.")
 
 
+# Where batches that make up the number may come from, in this order: buckets that share rounds
+# already; any bucket that can be cut finer; and, only when every batch is down to one sample,
+# repeated samples, again first where rounds are shared.
+_ROOMS: tuple[Callable[[IntArray, IntArray, IntArray, int], IntArray], ...] = (
+    lambda needed, most, batches, world_size: np.minimum(most - batches, -batches % world_size),
+    lambda needed, most, batches, world_size: most - batches,
+    lambda needed, most, batches, world_size: -batches % world_size * (needed > 0),
+    lambda needed, most, batches, world_size: np.where(needed > 0, world_size, 0),
+)
+
+
 def _complete(needed: IntArray, most: IntArray, world_size: int, sync: Sync) -> IntArray:
     """Raise the numbers of batches until they add up to a multiple of the world size."""
     least = -(-int(needed.sum()) // world_size)
@@ -360,16 +372,10 @@ def _complete(needed: IntArray, most: IntArray, world_size: int, sync: Sync) -> 
         limit = max(least, min(least * 21 // 20, int(most.sum()) // world_size))
         batches += _promote(needed, most, world_size, limit * world_size - int(needed.sum()))
     missing = -int(batches.sum()) % world_size
-    # first to buckets that share rounds already, then to any that can be cut finer, and only
-    # when every batch is down to one sample by repeating samples
-    for room in (
-        lambda: np.minimum(most - batches, -batches % world_size),
-        lambda: most - batches,
-        lambda: -batches % world_size * (needed > 0),
-        lambda: np.where(needed > 0, world_size, 0),
-    ):
+    for room_for in _ROOMS:
         order = np.lexsort((-most, -(batches % world_size)))
-        given = _hand_out(missing, np.maximum(room(), 0), order)
+        room = np.maximum(room_for(needed, most, batches, world_size), 0)
+        given = _hand_out(missing, room, order)
         batches = batches + given
         missing -= int(given.sum())
     return batches

@@ -19,11 +19,13 @@ import numpy.typing as npt
 __all__ = ["Permutations", "key_of", "keys_of", "uniforms"]
 
 UIntArray = npt.NDArray[np.uint64]
+UInt32Array = npt.NDArray[np.uint32]
 IntArray = npt.NDArray[np.int64]
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_CANDIDATES = 64  # pairs of bases tried
 _ROUNDS = 8  # each digit is shifted four times
 
 
@@ -87,15 +89,18 @@ def uniforms(key: int, count: int) -> npt.NDArray[np.float64]:
 class Permutations:
     """A keyed permutation of ``range(length)`` for each of K lengths, computed place by place.
 
-    A place ``x`` is written as two digits, ``x = a * high + low`` with ``a = ceil(sqrt(length))``.
+    A place ``x`` is written as two digits, ``x = a * high + low`` with ``a`` near ``sqrt(length)``.
     In turn each digit is shifted, modulo its base, by a hash of the other; every such step can be
     undone, so together they permute ``range(a * b)``, a little more than ``range(length)``. A
     place that lands outside is sent through again until it lands inside, which keeps the map one
     to one. Nothing is stored beside a few integers for each length.
 
     Args:
-        lengths: (K,) lengths, each in [0, 2**62].
+        lengths: (K,) lengths, each in [0, 2**32].
         keys: (K,) keys, uint64.
+
+    Raises:
+        ValueError: If a length is out of its range.
 
     Example:
         >>> permute = Permutations(np.array([5, 3]), np.array([1, 2], dtype=np.uint64))
@@ -104,35 +109,62 @@ class Permutations:
     """
 
     def __init__(self, lengths: IntArray, keys: UIntArray) -> None:
-        base = np.ceil(np.sqrt(lengths.astype(np.float64))).astype(np.int64)
-        base += base * base < lengths  # the float root may fall short beyond 2**52
-        base = np.maximum(base, 1)
-        self._lengths = lengths.astype(np.uint64)
-        self._low_bases = base.astype(np.uint64)
-        self._high_bases = np.maximum(-(-lengths // base), 1).astype(np.uint64)
+        if lengths.max(initial=0) > 2**32 or lengths.min(initial=0) < 0:
+            raise ValueError(f"lengths must be in [0, 2**32]; the largest is {lengths.max()}.")
+        low_bases, high_bases = _bases(lengths)
+        self._lengths = lengths
+        self._bases = low_bases.astype(np.uint32), high_bases.astype(np.uint32)
         self._keys = keys
 
     def __call__(self, which: IntArray, places: IntArray) -> IntArray:
         """Where each place goes.
 
         Args:
-            which: (P,) index of the permutation for each place, in [0, K).
-            places: (P,) places, each in [0, ``lengths[which]``).
+            which: Index of the permutation for each place, in [0, K); broadcast against
+                ``places``, so (P,) serves all rows of (B, P).
+            places: (P,) or (B, P) places, each in [0, ``lengths[which]``).
 
         Returns:
-            (P,) int64, each in [0, ``lengths[which]``).
+            Shape of ``places``, int64, each in [0, ``lengths[which]``).
         """
-        low_base, high_base = self._low_bases[which], self._high_bases[which]
-        moved = _shift_digits(places.astype(np.uint64), low_base, high_base, self._keys[which])
-        outside = np.flatnonzero(moved >= self._lengths[which])
-        while outside.size:
-            again = which[outside]
-            walked = _shift_digits(
-                moved[outside], low_base[outside], high_base[outside], self._keys[again]
-            )
-            moved[outside] = walked
-            outside = outside[walked >= self._lengths[again]]
+        moved = self._once(which, places.astype(np.uint32))
+        outside = moved >= self._lengths[which]
+        while outside.any():
+            again = np.broadcast_to(which, places.shape)[outside]
+            moved[outside] = self._once(again, moved[outside])
+            outside = moved >= self._lengths[which]
         return moved.astype(np.int64)
+
+    def _once(self, which: IntArray, places: UInt32Array) -> UInt32Array:
+        """One pass over ``range(a * b)``."""
+        low_base, high_base = self._bases[0][which], self._bases[1][which]
+        keys = self._keys[which]
+        high = places // low_base
+        low = places - high * low_base
+        spare = np.empty_like(places)
+        for step in range(_ROUNDS):
+            keys = keys * np.uint64(_GOLDEN) + np.uint64(step)
+            key = (keys >> np.uint64(32)).astype(np.uint32)
+            digit, base, other = (low, low_base, high) if step % 2 == 0 else (high, high_base, low)
+            digit += _below(base, other, key, out=spare)
+            # unsigned: where the sum is below the base, subtracting wraps to a huge number
+            np.subtract(digit, base, out=spare)
+            np.minimum(digit, spare, out=digit)
+        high *= low_base
+        high += low
+        return high
+
+
+def _bases(lengths: IntArray) -> tuple[IntArray, IntArray]:
+    """Bases of the two digits: near each other, their product little above the length."""
+    root = np.maximum(np.ceil(np.sqrt(lengths)), 1).astype(np.int64)  # exact up to 2**52
+    low = root[:, None] + np.minimum(np.arange(_CANDIDATES), root[:, None] // 4)
+    low = np.minimum(low, 2**16)
+    high = np.maximum(-(-lengths[:, None] // low), 1)
+    # the less the product exceeds the length, the fewer places have to be sent through again
+    best = (low * high).argmin(axis=1)
+    rows = np.arange(len(lengths))
+    return low[rows, best], high[rows, best]
 
 
 def _mix(key: int) -> int:
@@ -141,29 +173,19 @@ def _mix(key: int) -> int:
     return key ^ (key >> 31)
 
 
-def _shift_digits(
-    places: UIntArray, low_base: UIntArray, high_base: UIntArray, keys: UIntArray
-) -> UIntArray:
-    """One pass of the network over ``range(low_base * high_base)``; ``keys`` is overwritten."""
-    high = places // low_base
-    low = places - high * low_base
-    for step in range(_ROUNDS):
-        keys += np.uint64(_GOLDEN)
-        shifted, base, other = (low, low_base, high) if step % 2 == 0 else (high, high_base, low)
-        shifted += _below(base, other + keys)
-        # unsigned: where the sum is below the base, subtracting wraps to a huge number
-        np.minimum(shifted, shifted - base, out=shifted)
-    high *= low_base
-    high += low
-    return high
+def _below(
+    bases: UInt32Array, words: UInt32Array, keys: UInt32Array, out: UInt32Array
+) -> UInt32Array:
+    """Hash each word to a number below its base, at most 2**16, without a division, into ``out``.
 
-
-def _below(bases: UIntArray, words: UIntArray) -> UIntArray:
-    """Hash each word to a number below its base, without a division; ``words`` is overwritten."""
-    words *= np.uint64(_FIRST)
-    words ^= words >> np.uint64(32)
-    words *= np.uint64(_SECOND)
-    words >>= np.uint64(32)
-    words *= bases
-    words >>= np.uint64(32)
-    return words
+    The hash is the 32-bit mixer of C. Wellons' hash-prospector ("lowbias32"), less its last step.
+    """
+    np.add(words, keys, out=out)
+    out ^= out >> np.uint32(16)
+    out *= np.uint32(0x7FEB352D)
+    out ^= out >> np.uint32(15)
+    out *= np.uint32(0x846CA68B)
+    out >>= np.uint32(16)
+    out *= bases
+    out >>= np.uint32(16)
+    return out

@@ -76,7 +76,7 @@ class SampleOrder:
         beyond = np.append(total, 0)[last + 1]
         self._rest = total - beyond[strata.bucket]
         self._is_last = np.arange(len(self._samples)) == last[strata.bucket]
-        self._many = bool((strata.repeats > 1).any())
+        self.repeats = bool((strata.repeats > 1).any())  #: whether any image comes repeatedly
         self._key = key
         if key is not None:
             keys = keys_of(key, np.arange(len(self._samples)))
@@ -89,20 +89,22 @@ class SampleOrder:
         """Samples at places.
 
         Args:
-            bucket: (P,) bucket of each place.
-            place: (P,) places, each below the samples of its bucket.
+            bucket: (P,) buckets.
+            place: (B, P) places, column ``p`` in bucket ``p``, each below that bucket's samples.
 
         Returns:
-            (P,) index into the list of all members, and (P,) repetition of that image.
+            (B, P) index into the list of all members, and (B, P) repetition of that image.
         """
         stratum = self._first[bucket]
         if self._levels > 1:
-            stratum, place = self._choose_stratum(stratum, place)
-        images = self._strata.images[stratum]
-        repetition, image = np.divmod(place, images)
+            stratum, place = self._choose_stratum(np.broadcast_to(stratum, place.shape), place)
+        if not self.repeats:
+            repetition, image = np.zeros_like(place), place
+        else:
+            repetition, image = np.divmod(place, self._strata.images[stratum])
         if self._key is not None:
-            if self._many:
-                image = self._vary_pass(stratum, repetition, image, images)
+            if self.repeats:
+                image = self._vary_pass(np.broadcast_to(stratum, place.shape), repetition, image)
             image = self._permute(stratum, image)
         return self._strata.start[stratum] + image, repetition
 
@@ -112,7 +114,8 @@ class SampleOrder:
         One stratum after the other takes every ``rest / samples``-th of the places that are left,
         from a random phase on: the rule of Bresenham's line.
         """
-        stratum, place = stratum.copy(), place.copy()
+        shape = place.shape
+        stratum, place = stratum.flatten(), place.flatten()
         undecided = np.flatnonzero(~self._is_last[stratum])
         while undecided.size:
             at, here = stratum[undecided], place[undecided]
@@ -127,18 +130,18 @@ class SampleOrder:
             stratum[undecided] += ~taken
             undecided = undecided[~taken]
             undecided = undecided[~self._is_last[stratum[undecided]]]
-        return stratum, place
+        return stratum.reshape(shape), place.reshape(shape)
 
-    def _vary_pass(
-        self, stratum: IntArray, repetition: IntArray, image: IntArray, images: IntArray
-    ) -> IntArray:
-        """Shuffle each later pass within quarters, so that batches differ from pass to pass."""
+    def _vary_pass(self, stratum: IntArray, repetition: IntArray, image: IntArray) -> IntArray:
+        """Shuffle each pass within quarters, so that batches differ from pass to pass."""
         assert self._key is not None
+        images = self._strata.images[stratum]
         size = np.maximum(images // _PASS_BLOCKS, 1)
         block, inside = np.divmod(image, size)
         length = np.minimum(size, images - block * size)
         keys = keys_of(key_of(self._key, 2), stratum)
         for word in (repetition, block):
             keys = keys_of(0, keys + word.astype(np.uint64))
-        moved = Permutations(length, keys)(np.arange(len(image)), inside)
-        return np.asarray(block * size + moved)
+        shuffle = Permutations(length.ravel(), keys.ravel())
+        moved = shuffle(np.arange(image.size), inside.ravel())
+        return np.asarray(block * size + moved.reshape(image.shape))

@@ -46,6 +46,8 @@ class BucketPlan:
         repeats: (N,) how often each image comes in an epoch, or ``None`` for once.
         moved_from: The size of the bucket that an image had to leave, by image.
         excluded: Why an image is left out, by image.
+        dataset: Which files the images are: a fingerprint that the plan only carries along, so
+            that a resume notices other files of the same sizes.
     """
 
     sizes: IntArray
@@ -54,6 +56,7 @@ class BucketPlan:
     repeats: IntArray | None = None
     moved_from: Mapping[int, geometry.Size] = field(default_factory=dict)
     excluded: Mapping[int, str] = field(default_factory=dict)
+    dataset: str = ""
     file: Path | None = None  #: where the plan was opened from
 
     def __len__(self) -> int:
@@ -110,7 +113,7 @@ class BucketPlan:
         if self.repeats is not None and (self.repeats != 1).any():
             arrays.append((self.repeats, "<i8"))
         for array, dtype in arrays:
-            digest.update(memoryview(np.ascontiguousarray(array, dtype=dtype)))
+            digest.update(np.ascontiguousarray(array, dtype=dtype).data)
         return digest.hexdigest()
 
     def save(self, file: str | PathLike[str]) -> None:
@@ -131,6 +134,7 @@ class BucketPlan:
         facts = {
             "format": _FORMAT,
             "hash": self.hash,
+            "dataset": self.dataset,
             "bucket_sizes": self.bucket_sizes.tolist(),
             "counts": self.counts.tolist(),
             "strata": [column.tolist() for column in self.strata],
@@ -181,6 +185,7 @@ class BucketPlan:
             repeats=column("repeats") if "repeats" in table.column_names else None,
             moved_from={index: geometry.Size(*size) for index, *size in facts["moved_from"]},
             excluded=dict(facts["excluded"]),
+            dataset=facts["dataset"],
             file=path,
         )
         counts = np.array(facts["counts"], dtype=np.int64)
@@ -208,6 +213,7 @@ def plan_buckets(
     small_bucket: SmallBucket = "move",
     max_crop: float = 0.25,
     repeats: npt.ArrayLike | None = None,
+    dataset: str = "",
 ) -> BucketPlan:
     """Give each image a bucket.
 
@@ -224,6 +230,7 @@ def plan_buckets(
             ``max_crop``: then it stays. ``"exclude"`` does the same, but leaves the others out.
         max_crop: Largest crop loss that a moved image may suffer, in [0, 1).
         repeats: (N,) how often each image comes in an epoch, each at least 1.
+        dataset: Fingerprint of the files; the plan carries it along.
 
     Returns:
         The plan; every image is in exactly one bucket or among those left out.
@@ -257,6 +264,7 @@ def plan_buckets(
         repeats=None if repeats is None else _checked_repeats(repeats, len(images)),
         moved_from={int(index): geometry.Size(*wanted[index].tolist()) for index in moved},
         excluded=excluded,
+        dataset=dataset,
     )
 
 

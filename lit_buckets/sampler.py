@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -67,6 +69,8 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         largest_first: Let the bucket with the most pixels in a batch be the very first round of
             epoch 0, so that a run that cannot fit in memory fails at once.
         freeze_epoch: Every epoch has the order of epoch 0 (to overfit a few batches).
+        on_change: What a loaded state of another plan, seed or order does: ``"error"``, or
+            ``"restart_epoch"`` to begin its epoch anew.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -92,6 +96,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         short_batch: ShortBatch = "keep",
         largest_first: bool = False,
         freeze_epoch: bool = False,
+        on_change: OnChange = "error",
     ) -> None:
         # DistributedSampler's own constructor counts samples of a dataset and asks the process
         # group for what is given here, so it is left out; these are the attributes others read.
@@ -101,7 +106,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         self.num_replicas, self.rank = num_replicas, rank
         self.seed, self.shuffle, self.drop_last = seed, shuffle, short_batch == "drop"
         self.sync, self.short_batch, self.largest_first = sync, short_batch, largest_first
-        self.freeze_epoch = freeze_epoch
+        self.freeze_epoch, self.on_change = freeze_epoch, on_change
         self.batch_sizes = _batch_sizes(plan, batch_size, max_pixels)
         self._samples = samples_of(plan.strata, len(plan.bucket_sizes))
         self._base = self._beginning(0)
@@ -174,6 +179,10 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         """What a whole epoch does, in numbers."""
         return self._rounds_from(self._beginning(self.epoch)).accounting()
 
+    def batches_per_bucket(self) -> IntArray:
+        """(K,) batches that each bucket gives in a whole epoch, over all ranks."""
+        return self._rounds_from(self._beginning(self.epoch)).allotment.batches
+
     def state_dict(self, step: int | None = None) -> dict[str, Any]:
         """Where training is, in plain integers and strings, the same on every rank.
 
@@ -186,11 +195,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         """
         step = self._drawn if step is None else step
         seen = self._lay_out().seen_before(step - self._base.step)
-        return {
-            "version": _STATE_VERSION,
-            "plan": self.plan.hash,
-            "seed": self.seed,
-            "shuffle": self.shuffle,
+        return self._identity() | {
             "epoch": self.epoch,
             "step": step,
             "seen": seen.tolist(),
@@ -198,7 +203,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
             "layout": self._layout() | {"step": self._base.step, "seen": self._base.seen.tolist()},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], *, on_change: OnChange = "error") -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken.
 
         At the same world size, batch sizes and policies the next batch is the very one that would
@@ -207,16 +212,14 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
 
         Args:
             state: From :meth:`state_dict` of any rank.
-            on_change: What to do if the state belongs to another plan, seed or order:
-                ``"error"``, or ``"restart_epoch"`` to begin the state's epoch anew.
 
         Raises:
-            ResumeError: If the state belongs to another plan, seed or order; the message says
-                which.
+            ResumeError: If the state belongs to another plan, seed or order and ``on_change`` is
+                ``"error"``; the message says what differs.
         """
         differences = self._differences(state)
         epoch, step = int(state["epoch"]), int(state["step"])
-        if differences and on_change == "error":
+        if differences and self.on_change == "error":
             raise ResumeError(
                 f"the checkpoint cannot go on mid-epoch: {'; '.join(differences)}. Restore what "
                 "it was made with, or set batches.on_change=restart_epoch to begin its epoch anew."
@@ -266,37 +269,72 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
             "largest_first": self.largest_first,
         }
 
-    def _differences(self, state: Mapping[str, Any]) -> list[str]:
-        mine = {
+    def _identity(self) -> dict[str, Any]:
+        """Everything that decides which sample stands at which place of an epoch."""
+        return {
             "version": _STATE_VERSION,
-            "plan": self.plan.hash,
             "seed": self.seed,
             "shuffle": self.shuffle,
+            "images": len(self.plan),
+            "buckets": len(self.plan.bucket_sizes),
+            "plan": self.plan.hash,
+            "dataset": self.plan.dataset,
         }
+
+    def _differences(self, state: Mapping[str, Any]) -> list[str]:
         return [
             f"its {name} is {_short(state.get(name))}, this run's is {_short(value)}"
-            for name, value in mine.items()
+            for name, value in self._identity().items()
             if state.get(name) != value
         ]
 
-    def _materialise(self, batches: Batches, order: SampleOrder, epoch: int) -> list[BucketBatch]:
-        """Look up the images of many batches at once."""
-        ends = np.cumsum(batches.size)
-        starts = ends - batches.size
-        bucket = np.repeat(batches.bucket, batches.size)
-        place = np.arange(ends[-1]) + np.repeat(batches.start - starts, batches.size)
-        samples = self._samples[bucket]
+    def _materialise(
+        self, batches: Batches, order: SampleOrder, epoch: int
+    ) -> Iterator[BucketBatch]:
+        """Look up the images of many batches at once.
+
+        Places stand in (longest batch, batches) arrays, a column for each batch, so that what
+        belongs to a bucket is looked up once for a batch and not for each of its places.
+        """
+        longest = int(batches.size.max())
+        offset = np.minimum(np.arange(longest)[:, None], batches.size - 1)  # short ones padded
+        place = batches.start + offset
+        samples = self._samples[batches.bucket]
         valid = place < samples
-        if not valid.all():
+        filled = not valid.all()
+        if filled:
             place %= samples
-        member, repetition = order(bucket, place)
+        member, repetition = order(batches.bucket, place)
         index = self.plan.members[member].astype(np.int64, copy=False)
-        return [
-            BucketBatch(bucket_, index[a:b], valid[a:b], epoch, repetition[a:b])
-            for bucket_, a, b in zip(
-                batches.bucket.tolist(), starts.tolist(), ends.tolist(), strict=True
-            )
-        ]
+        rows = zip(
+            batches.bucket.tolist(),
+            _rows(index, batches.size),
+            _rows(valid, batches.size) if filled else _same_rows(True, batches.size),
+            repeat(epoch),
+            _rows(repetition, batches.size) if order.repeats else _same_rows(0, batches.size),
+        )
+        # what calling BucketBatch does, less a Python frame: this line is the sampler's hot spot
+        return map(partial(tuple.__new__, BucketBatch), rows)
+
+
+def _rows(columns: npt.NDArray[Any], sizes: IntArray) -> list[npt.NDArray[Any]]:
+    """The columns of a (longest, B) array as B arrays, cut to their sizes."""
+    rows = list(np.ascontiguousarray(columns.T))
+    for short in np.flatnonzero(sizes < len(columns)).tolist():
+        rows[short] = rows[short][: sizes[short]]
+    return rows
+
+
+def _same_rows(value: int, sizes: IntArray) -> Iterator[npt.NDArray[Any]]:
+    """B read-only arrays of one value, of these sizes."""
+    return map(_prefixes(value, int(sizes.max())).__getitem__, sizes.tolist())
+
+
+@lru_cache
+def _prefixes(value: int, longest: int) -> list[npt.NDArray[Any]]:
+    whole = np.full(longest, value, dtype=np.bool_ if isinstance(value, bool) else np.int64)
+    whole.flags.writeable = False
+    return [whole[:size] for size in range(longest + 1)]
 
 
 def _batch_sizes(

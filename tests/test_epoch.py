@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_shared_rounds_come_last_and_pair_like_costs(samples, size, world, large
             by_round = by_round[1:] + by_round[:1]
     assert all(len(set(buckets)) == 1 for buckets in by_round[:whole])
     spans = sorted((min(buckets), max(buckets)) for buckets in by_round[whole:])
-    assert all(low[1] <= high[0] for low, high in zip(spans, spans[1:], strict=False))
+    assert all(low[1] <= high[0] for low, high in itertools.pairwise(spans))
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,0 +1,132 @@
+"""Write docs/configuration.md and configs/default.yaml from the configuration's dataclasses.
+
+Run it after every change to an option: ``python docs/generate_configuration.py``. A test holds both
+files up to date.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lit_buckets.config import Option, describe, load_config
+from lit_buckets.config.options import options_of
+from lit_buckets.config.schema import SourceConfig, sections
+from lit_buckets.config.text import show
+from lit_buckets.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+PLACEHOLDER = "/data/photos"  # the value of data.train in configs/default.yaml
+
+HEAD = """\
+# Configuration
+
+<!-- Written by docs/generate_configuration.py from the dataclasses: change those. -->
+
+A configuration is a YAML file, a mapping, an OmegaConf object or a `Config`, with dotted overrides
+on top:
+
+```python
+from lit_buckets import load_config
+
+config = load_config("configs/default.yaml", ["data.train=~/photos", "buckets.max_area=1048576"])
+```
+
+Every key has a default except `data.train`; [configs/default.yaml](../configs/default.yaml) shows
+them all. A misspelt key, a value of the wrong type or out of range, two settings that contradict
+each other and a folder that does not exist are refused before any image is read, for instance
+
+```text
+{message}
+```
+
+- Types are strict: `"8"` is not an integer, nor is `true`. An integer is fine as a number. Integers
+  are at most 2^63 - 1.
+- Relative paths begin at the current working directory. A leading `~` is the home folder.
+- An override replaces the value at its key; given a whole section, as in
+  `batches={batch_size: null, max_pixels: 4194304}`, it replaces the keys that it names. Its value
+  is read as YAML. Entries of a list are counted from 0: `data.train[1].repeats=2`.
+- A configuration cannot run code. YAML is read without Python objects, there are no class paths,
+  and a value that holds `${` is refused: neither interpolation nor environment variables are
+  resolved.
+"""
+
+SOURCES = """
+## Sources
+
+`data.train`, `data.val`, `data.test` and `data.predict` each take a folder, a mapping with the keys
+below (a source), or a list of these. `data.val` may be a share of `data.train` instead.
+
+```yaml
+data:
+  train:
+    - /data/photos
+    - {path: /data/paintings, repeats: 3, captions: null}
+  val: 0.02
+```
+"""
+
+
+def document() -> str:
+    """The text of docs/configuration.md."""
+    tables = [
+        f"\n## `{name}`\n\n{cls.__doc__}\n\n{_table([*options_of(cls, name).values()])}"
+        for name, cls in sections().items()
+    ]
+    source = [*options_of(SourceConfig, "data.train").values()]
+    head = HEAD.replace("{message}", _message())
+    return "".join([head, *tables, SOURCES, "\n", _table(source)])
+
+
+def default_yaml() -> str:
+    """The text of configs/default.yaml: every key with its default, meaning and type."""
+    parts = [
+        f"\n# {cls.__doc__}\n{name}:\n" + "".join(map(_entry, options_of(cls, name).values()))
+        for name, cls in sections().items()
+    ]
+    return "# Every key with its default; all but data.train may be left out.\n" + "".join(parts)
+
+
+def _message() -> str:
+    """What a user reads after a misspelt key."""
+    try:
+        load_config({"buckets": {"divsor": 32}})
+    except ConfigError as error:
+        return str(error)
+    raise AssertionError("a misspelt key was accepted")
+
+
+def _entry(option: Option) -> str:
+    name, value = option.key.rpartition(".")[2], _value(option)
+    return f"  # {option.help}\n  {name}: {value}  # {_type(option).replace('`', '')}\n"
+
+
+def _value(option: Option) -> str:
+    return PLACEHOLDER if option.required else show(option.default)
+
+
+def _type(option: Option) -> str:
+    text = option.type.replace("a mapping {path, repeats, captions}", "a source")
+    return f"{text}; `{option.interval}`" if option.interval else text
+
+
+def _table(options: list[Option]) -> str:
+    rows = [
+        f"| `{option.key}` | {_type(option)} | {_default(option)} | {option.help} |\n"
+        for option in options
+    ]
+    return "".join(["| key | type | default | meaning |\n| --- | --- | --- | --- |\n", *rows])
+
+
+def _default(option: Option) -> str:
+    return "required" if option.required else f"`{show(option.default)}`"
+
+
+def main() -> None:
+    """Write both files."""
+    (ROOT / "docs" / "configuration.md").write_text(document(), encoding="utf-8")
+    (ROOT / "configs" / "default.yaml").write_text(default_yaml(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
+    print(f"{len(describe())} options written.")

@@ -1,0 +1,122 @@
+"""What a user may set, and the checks that everything set is right. Nothing is read before.
+
+Each part imports only from those before it:
+
+1. ``text``: how values are written in messages, and the form of every message.
+2. ``options``: what an option is.
+3. ``schema``: the dataclasses with all options, the single source of truth.
+4. ``reading``: YAML, mapping, OmegaConf object or dataclass, and overrides, to a plain mapping.
+   The only place that knows OmegaConf.
+5. ``contradictions``: settings that cannot hold together.
+6. ``checks``: plain mapping to :class:`Config`, or the error that names what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lit_buckets.config.checks import build, build_sources
+from lit_buckets.config.options import Option
+from lit_buckets.config.reading import plain, read
+from lit_buckets.config.schema import (
+    BatchesConfig,
+    BucketsConfig,
+    Config,
+    DataConfig,
+    LoaderConfig,
+    SourceConfig,
+    TransformConfig,
+    describe,
+)
+
+__all__ = [
+    "BatchesConfig",
+    "BucketsConfig",
+    "Config",
+    "DataConfig",
+    "LoaderConfig",
+    "Option",
+    "SourceConfig",
+    "TransformConfig",
+    "describe",
+    "load_config",
+    "sources",
+    "to_plain",
+]
+
+
+def load_config(
+    config: str | os.PathLike[str] | Mapping[str, Any] | Config, overrides: Sequence[str] = ()
+) -> Config:
+    """The checked configuration, from whatever form a user has it in.
+
+    What is not set takes its default; ``data.train`` has none. Every source comes out as a tuple of
+    :class:`SourceConfig`, whether one folder, one mapping or a list was given; ``data.val`` may be
+    a share of the training images instead. Relative paths begin at the current working directory
+    and stay relative; ``~`` is expanded. Strings are taken as they are: there is no interpolation,
+    no environment variable and no class path, and a value with ``${`` is refused.
+
+    Args:
+        config: Path to a YAML file, mapping, OmegaConf object, or :class:`Config` (checked again).
+        overrides: Strings ``section.key=value``, applied in order, each value read as YAML. One
+            replaces the value at its key; given a whole section, it replaces the keys it names.
+            Entries of a list are counted from 0: ``data.train[1].repeats=2``.
+
+    Returns:
+        A frozen configuration of plain values.
+
+    Raises:
+        ConfigError: At the first unknown key, wrong type, value out of range, contradiction,
+            missing folder, or unreadable file, with its dotted key, the numbers, and one fix.
+
+    Example:
+        >>> config = load_config({"data": {"train": "."}}, ["buckets.max_area=65536"])
+        >>> config.data.train, config.buckets.max_area
+        ((SourceConfig(path='.', repeats=1, captions='.txt'),), 65536)
+        >>> load_config({"data": {"train": "."}, "buckets": {"divsor": 32}})
+        Traceback (most recent call last):
+            ...
+        lit_buckets.errors.ConfigError: buckets.divsor=32 is not a known key; buckets has 8 keys. \
+Did you mean buckets.divisor?
+    """
+    return build(read(config, overrides))
+
+
+def sources(value: object, key: str = "sources") -> list[SourceConfig]:
+    """The sources that one value names, checked as in a configuration.
+
+    Args:
+        value: Folder, mapping with the keys of :class:`SourceConfig`, :class:`SourceConfig`, or a
+            list of these; None for no source. A share, as ``data.val`` may be, is not a source.
+        key: What messages call the value.
+
+    Returns:
+        A list, empty for None.
+
+    Raises:
+        ConfigError: If the value is none of these, or a folder does not exist.
+
+    Example:
+        >>> sources([".", {"path": ".", "repeats": 2}])[1]
+        SourceConfig(path='.', repeats=2, captions='.txt')
+    """
+    return [] if value is None else list(build_sources(plain(value, key), key))
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """The configuration as dicts, lists and scalars, for checkpoints and YAML.
+
+    Args:
+        config: A checked configuration.
+
+    Returns:
+        A new mapping with every key; ``load_config`` makes an equal configuration of it.
+
+    Example:
+        >>> to_plain(load_config({"data": {"train": "."}}))["transform"]["background"]
+        [255, 255, 255]
+    """
+    result: dict[str, Any] = plain(config)
+    return result

@@ -1,0 +1,270 @@
+"""From a plain mapping to a checked configuration, or to the error that names the first mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
+
+from lit_buckets.config.contradictions import check_batches, check_buckets
+from lit_buckets.config.options import Option, options_of
+from lit_buckets.config.schema import Config, DataConfig, SourceConfig, Sources, describe, sections
+from lit_buckets.config.text import expand_home, kind, problem, show
+from lit_buckets.errors import ConfigError
+
+__all__ = ["build", "build_sources"]
+
+T = TypeVar("T")
+
+
+def build(tree: Mapping[Any, Any]) -> Config:
+    """A configuration in which every value is of its type, in its range, and fits the others.
+
+    Args:
+        tree: Sections by name; what is left out, or is null, takes its defaults.
+
+    Returns:
+        The configuration; its ``data`` entries are tuples of sources.
+
+    Raises:
+        ConfigError: At the first key, value, folder or pair of values that is wrong.
+    """
+    classes = sections()
+    _check_names(tree, list(classes), "")
+    for name, cls in classes.items():
+        _check_names(_mapping(cls, tree.get(name), name), list(options_of(cls, name)), name)
+    # the sources last: a folder is looked for only if nothing else is wrong
+    data = classes.pop("data")
+    parts = {name: _section(cls, tree.get(name), name) for name, cls in classes.items()}
+    check_buckets(parts["buckets"])
+    check_batches(parts["batches"], parts["buckets"])
+    return Config(data=_section(data, tree.get("data"), "data"), **parts)
+
+
+def build_sources(value: object, key: str) -> Sources:
+    """Sources from a path, a mapping or a list of these, each checked; ``key`` is for messages."""
+    return _sources(options_of(DataConfig, "data")["train"], value, key)
+
+
+def _section(cls: type[T], tree: object, prefix: str) -> T:
+    options, given = options_of(cls, prefix), _mapping(cls, tree, prefix)
+    _check_names(given, list(options), prefix)
+    values = {
+        name: _value(option, given.get(name), option.key)
+        for name, option in options.items()
+        if name in given or option.required
+    }
+    return cls(**values)
+
+
+def _mapping(cls: Any, tree: object, prefix: str) -> Mapping[Any, Any]:
+    if tree is None:  # "loader:" with nothing below it
+        return {}
+    if isinstance(tree, Mapping):
+        return tree
+    fix = f"Write its keys below it: {', '.join(options_of(cls, prefix))}."
+    raise problem(prefix, tree, "must be a mapping", f"got {kind(tree)}", fix)
+
+
+def _check_names(tree: Mapping[Any, Any], known: list[str], prefix: str) -> None:
+    for name, value in tree.items():
+        if name not in known:
+            raise _unknown(prefix, name, value, known)
+
+
+def _unknown(prefix: str, name: object, value: object, siblings: list[str]) -> ConfigError:
+    text = name if name and isinstance(name, str) else show(name)
+    key = f"{prefix}.{text}" if prefix else text
+    what = f"{prefix} has {len(siblings)} keys" if prefix else f"there are {len(siblings)} sections"
+    near = _nearest(text, prefix, siblings)
+    fix = f"Did you mean {near}?" if near else f"Choose from {', '.join(siblings)}."
+    if near == key:
+        fix = f"Write {text.rpartition('.')[2]} below {text.rpartition('.')[0]}."
+    return problem(key, value, "is not a known key", what, fix)
+
+
+def _nearest(name: str, prefix: str, siblings: list[str]) -> str | None:
+    """The key that was meant: the same name elsewhere, else a like one here, else elsewhere."""
+    name = name[:80].lower().replace("-", "_")
+    options = [*describe(), *options_of(SourceConfig, "data.train").values()]
+    everywhere = {option.key: option.key for option in options}
+    by_leaf = {key.rpartition(".")[2]: key for key in reversed(everywhere)}
+    here = {sibling: f"{prefix}.{sibling}" if prefix else sibling for sibling in siblings}
+    if name in here:
+        return here[name]
+    for candidates in (everywhere, by_leaf):
+        if name in candidates:
+            return candidates[name]
+    for candidates, cutoff in ((here, 0.6), (by_leaf, 0.7), (everywhere, 0.7)):
+        if close := difflib.get_close_matches(name, candidates, n=1, cutoff=cutoff):
+            return candidates[close[0]]
+    return None
+
+
+def _value(option: Option, value: object, key: str) -> Any:
+    if value is None and option.optional:
+        return None
+    if value is None and option.required:
+        fix = f"Set {key}=/path/to/photos."
+        raise problem(key, value, "must be set", "it is a key without a default", fix)
+    kinds = option.kinds
+    # of two kinds (data.val), the first is a number and the second names sources
+    chosen = kinds[0] if isinstance(value, int | float) else kinds[-1]
+    return _reader(chosen)(option, value, key)
+
+
+def _reader(hint: Any) -> Callable[[Option, Any, str], Any]:
+    if get_origin(hint) is Literal:
+        return _choice
+    return {
+        bool: _boolean,
+        int: _integer,
+        float: _number,
+        str: _text,
+        tuple[int, int, int]: _colour,
+        Sources: _sources,
+    }[hint]
+
+
+def _wrong_type(option: Option, value: object, key: str, fix: str = "") -> NoReturn:
+    rule, fix = f"must be {option.type}", fix or _to_default(option, key)
+    raise problem(key, value, rule, f"got {kind(value)}", fix)
+
+
+def _to_default(option: Option, key: str) -> str:
+    if option.required or key != option.key:  # an entry inside a list has no default of its own
+        return f"Correct {key}."
+    return f"Set {key}={show(option.default)}, the default."
+
+
+def _boolean(option: Option, value: object, key: str) -> bool:
+    if not isinstance(value, bool):
+        _wrong_type(option, value, key)
+    return value
+
+
+def _choice(option: Option, value: object, key: str) -> str:
+    choices: tuple[str, ...] = get_args(option.kinds[0])
+    if isinstance(value, str) and value in choices:
+        return choices[choices.index(value)]
+    count = len(choices) + option.optional
+    near = (
+        difflib.get_close_matches(str(value)[:80], choices, n=1) if isinstance(value, str) else []
+    )
+    fix = f"Set {key}={near[0]}." if near else _to_default(option, key)
+    numbers = "there is 1 choice" if count == 1 else f"there are {count} choices"
+    raise problem(key, value, f"must be {option.type}", numbers, fix)
+
+
+def _integer(option: Option, value: object, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        _wrong_type(option, value, key, _as_integer(value, key))
+    _check_range(option, value, key)
+    return int(value)
+
+
+def _as_integer(value: object, key: str) -> str:
+    """How to write what was surely meant as an integer: 8.0 or "8"; else nothing."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return f"Write {key}={int(value)}."
+    if isinstance(value, str) and value.isdecimal() and value.isascii():
+        return f"Write {key}={value[:40]} without quotes."
+    return ""
+
+
+def _number(option: Option, value: object, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _wrong_type(option, value, key)
+    _check_range(option, value, key)
+    return float(value)
+
+
+def _check_range(option: Option, value: float, key: str) -> None:
+    broken = option.interval.broken_by(value) if option.interval else None
+    if broken:
+        raise problem(key, value, *broken, _to_default(option, key))
+
+
+def _colour(option: Option, value: object, key: str) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        _wrong_type(option, value, key)
+    if len(value) != 3:
+        numbers = f"it has {len(value)} entries"
+        raise problem(key, value, f"must be {option.type}", numbers, _to_default(option, key))
+    part = dataclasses.replace(option, hint=int)
+    return tuple(_integer(part, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+
+
+def _text(option: Option, value: object, key: str) -> str:
+    if not isinstance(value, str):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        _wrong_type(option, value, key, "Put the name in quotes." if is_number else "")
+    return {"folder": _folder, "path": _path, "suffix": _suffix}[option.form or "path"](value, key)
+
+
+def _folder(value: str, key: str) -> str:
+    """A folder that exists, its ``~`` expanded."""
+    path = _expanded(value, key)
+    if reason := _not_a_folder(path):
+        rule, fix = "must be an existing folder", f"Set {key} to a folder of images."
+        raise problem(key, value, rule, reason, fix)
+    return path
+
+
+def _path(value: str, key: str) -> str:
+    """A folder that exists or may be made, its ``~`` expanded."""
+    path = _expanded(value, key)
+    reason = _not_a_folder(path)
+    if reason and not reason.startswith(_NOTHING):
+        raise problem(key, value, "must be a folder", reason, f"Set {key} to another path.")
+    return path
+
+
+def _expanded(value: str, key: str) -> str:
+    if not value or "\0" in value:
+        numbers = "it holds a zero character" if value else "the text is empty"
+        raise problem(key, value, "must name a folder", numbers, f"Write a path, {key}=/path/to.")
+    return expand_home(value)
+
+
+_NOTHING = "there is nothing at"
+
+
+def _not_a_folder(path: str) -> str | None:
+    """Why a path is no folder; None if it is one. Relative paths begin at the working directory."""
+    try:
+        place = Path(path)
+        if place.is_dir():
+            return None
+        what = f"{_NOTHING} {show(str(place.absolute()))}"
+        return "a file is there" if place.exists() else what
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _suffix(value: str, key: str) -> str:
+    """The end of a file's name; with a separator in it, captions could come from anywhere."""
+    if value.startswith(".") and len(value) > 1 and not set(value) & set("/\\\0"):
+        return value
+    rule, numbers = "must be a suffix such as .txt", "it needs a dot, then a name without / or \\"
+    raise problem(key, value, rule, numbers, f"Set {key}=.txt, or null for no captions.")
+
+
+def _sources(option: Option, value: object, key: str) -> Sources:
+    if not isinstance(value, list | tuple):
+        return (_source(option, value, key, key),)
+    if not value:
+        fix = f"Set {key}=/path/to/photos" + ("." if option.required else ", or null for none.")
+        raise problem(key, value, "must name at least one folder", "the list is empty", fix)
+    named = [(entry, f"{key}[{i}]") for i, entry in enumerate(value)]
+    return tuple(_source(option, entry, name, f"{name}.path") for entry, name in named)
+
+
+def _source(option: Option, value: object, key: str, path_key: str) -> SourceConfig:
+    if isinstance(value, str):
+        return SourceConfig(path=_folder(value, path_key))
+    if not isinstance(value, Mapping):
+        _wrong_type(option, value, key, f"Set {key}=/path/to/photos.")
+    return _section(SourceConfig, value, key)

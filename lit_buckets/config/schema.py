@@ -1,0 +1,267 @@
+"""Every option, stated once: the dataclasses are the single source of truth.
+
+Checks, error messages, ``configs/default.yaml`` and ``docs/configuration.md`` follow from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+from lit_buckets.config.options import Interval, Option, about, options_of
+
+__all__ = [
+    "BatchesConfig",
+    "BucketsConfig",
+    "Config",
+    "DataConfig",
+    "LoaderConfig",
+    "SourceConfig",
+    "Sources",
+    "TransformConfig",
+    "describe",
+    "sections",
+]
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where images come from."""
+
+    path: str = field(
+        metadata=about("Folder of images, searched with its subfolders.", form="folder")
+    )
+    repeats: int = field(
+        default=1, metadata=about("How often each image comes in an epoch.", Interval(1))
+    )
+    captions: str | None = field(
+        default=".txt",
+        metadata=about(
+            "Suffix of the caption files beside the images; null for none.", form="suffix"
+        ),
+    )
+
+
+Sources = tuple[SourceConfig, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images there are, and what happens to those that cannot be read."""
+
+    train: Sources = field(metadata=about("Images to train on."))
+    val: float | Sources | None = field(
+        default=None,
+        metadata=about(
+            "Images to validate on: a share of the training images, or images of their own.",
+            Interval(0, 1, open_low=True, open_high=True),
+        ),
+    )
+    test: Sources | None = field(default=None, metadata=about("Images to test on."))
+    predict: Sources | None = field(default=None, metadata=about("Images to predict on."))
+    cache_dir: str = field(
+        default=".lit_buckets",
+        metadata=about("Folder for the table of image sizes; made if missing.", form="path"),
+    )
+    on_unreadable: Literal["skip", "error"] = field(
+        default="skip",
+        metadata=about(
+            "What setup does with files that it cannot read: skip and list them, or stop."
+        ),
+    )
+    on_error: Literal["replace", "raise"] = field(
+        default="replace",
+        metadata=about(
+            "What training does with files that fail in decoding: replace them, or raise."
+        ),
+    )
+    max_failures: int = field(
+        default=100,
+        metadata=about(
+            "Files that may fail in decoding before replacing them stops the run.", Interval(0)
+        ),
+    )
+    max_image_pixels: int = field(
+        default=178956970,
+        metadata=about("Largest image, in pixels, that is opened at all.", Interval(1)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketsConfig:
+    """Which sizes the batches have, and which image goes where."""
+
+    rule: Literal["fit"] = field(
+        default="fit", metadata=about("How sizes are found: fit follows each image's aspect ratio.")
+    )
+    max_area: int = field(
+        default=262144, metadata=about("Largest area of a bucket, in pixels.", Interval(1))
+    )
+    divisor: int = field(
+        default=64,
+        metadata=about("Both sides of a bucket are multiples of this, in pixels.", Interval(1)),
+    )
+    min_side: int | None = field(
+        default=None,
+        metadata=about("Shortest side of a bucket, in pixels; null for one divisor.", Interval(1)),
+    )
+    max_side: int | None = field(
+        default=None,
+        metadata=about("Longest side of a bucket, in pixels; null for no limit.", Interval(1)),
+    )
+    min_images: int = field(
+        default=1,
+        metadata=about("A bucket with fewer images than this is small.", Interval(1)),
+    )
+    small_bucket: Literal["move", "keep", "exclude"] = field(
+        default="move",
+        metadata=about(
+            "Images of a small bucket: move to their next best bucket, keep their own, or exclude."
+        ),
+    )
+    max_crop: float = field(
+        default=0.25,
+        metadata=about(
+            "Largest crop loss, as a share of the resized image, at which an image is moved.",
+            Interval(0, 1, open_high=True),
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchesConfig:
+    """How images become batches, and in which order they come."""
+
+    batch_size: int | None = field(
+        default=8,
+        metadata=about(
+            "Images in a batch on each rank; null where max_pixels is set.", Interval(1)
+        ),
+    )
+    max_pixels: int | None = field(
+        default=None,
+        metadata=about("Most pixels in a batch on each rank, in place of batch_size.", Interval(1)),
+    )
+    sync: Literal["same_bucket", "mixed", "strict"] = field(
+        default="same_bucket",
+        metadata=about(
+            "A step's bucket on all ranks: the same but for left-overs, mixed, or strictly one."
+        ),
+    )
+    short_batch: Literal["keep", "drop", "repeat"] = field(
+        default="keep",
+        metadata=about(
+            "Batches that a bucket cannot fill: keep them short, drop them, or repeat images."
+        ),
+    )
+    shuffle: bool = field(
+        default=True, metadata=about("Whether training images come in a new order in each epoch.")
+    )
+    seed: int = field(
+        default=0, metadata=about("Seed of the order and of all augmentation.", Interval(0))
+    )
+    largest_first: bool = field(
+        default=True,
+        metadata=about(
+            "Whether the largest bucket comes first, so that too little memory shows at once."
+        ),
+    )
+    on_change: Literal["error", "restart_epoch"] = field(
+        default="error",
+        metadata=about(
+            "On resuming after a change of images, buckets or seed: stop, or begin the epoch anew."
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformConfig:
+    """What happens to the pixels."""
+
+    crop: Literal["center", "random", "top"] = field(
+        default="center", metadata=about("Which part of a resized image the crop keeps.")
+    )
+    interpolation: Literal["bicubic", "bilinear"] = field(
+        default="bicubic", metadata=about("How images are resized, always antialiased.")
+    )
+    background: tuple[int, int, int] = field(
+        default=(255, 255, 255),
+        metadata=about("Colour under transparent pixels: red, green, blue.", Interval(0, 255)),
+    )
+    flip: float = field(
+        default=0.0,
+        metadata=about(
+            "Probability that a training image is mirrored left to right.", Interval(0, 1)
+        ),
+    )
+    normalize: Literal["minus_one_one", "zero_one", "imagenet"] | None = field(
+        default="minus_one_one",
+        metadata=about(
+            "Pixels on the device: -1 to 1, 0 to 1, or ImageNet's statistics; null leaves bytes."
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderConfig:
+    """How batches are loaded."""
+
+    num_workers: int = field(
+        default=4,
+        metadata=about(
+            "Processes on each rank that load images; 0 loads in the rank's own.", Interval(0)
+        ),
+    )
+    prefetch_factor: int = field(
+        default=2,
+        metadata=about(
+            "Batches that each worker holds ready; unused without workers.", Interval(1)
+        ),
+    )
+    pin_memory: bool | None = field(
+        default=None,
+        metadata=about(
+            "Whether batches lie in pinned memory; null: where there is an accelerator."
+        ),
+    )
+    persistent_workers: bool = field(
+        default=True,
+        metadata=about("Whether workers live on between epochs; unused without workers."),
+    )
+    multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = field(
+        default=None,
+        metadata=about(
+            "How workers are started; null for the platform's way; unused without workers."
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole configuration; checked only as it comes out of :func:`load_config`."""
+
+    data: DataConfig
+    buckets: BucketsConfig = field(default_factory=BucketsConfig)
+    batches: BatchesConfig = field(default_factory=BatchesConfig)
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+
+
+def sections() -> dict[str, Any]:
+    """The sections of a configuration and their dataclasses.
+
+    Example:
+        >>> list(sections())
+        ['data', 'buckets', 'batches', 'transform', 'loader']
+    """
+    return get_type_hints(Config)
+
+
+def describe() -> list[Option]:
+    """Every option of a configuration, in order, those of a single source left out.
+
+    Example:
+        >>> [option.key for option in describe() if option.required]
+        ['data.train']
+    """
+    return [o for name, cls in sections().items() for o in options_of(cls, name).values()]

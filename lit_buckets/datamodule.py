@@ -1,0 +1,401 @@
+"""All of it, wired for Lightning. The only place that knows the Trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
+from rich.console import Group
+
+from lit_buckets import report
+from lit_buckets.config import Config, SourceConfig, load_config, to_plain
+from lit_buckets.dataset import BucketDataset
+from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.loader import BucketDataLoader
+from lit_buckets.manifest import Manifest
+from lit_buckets.plan import BucketPlan, plan_buckets
+from lit_buckets.sampler import BucketBatchSampler
+from lit_buckets.scan import manifest_file, scan
+from lit_buckets.sources import FolderSource
+from lit_buckets.transforms import normalize
+
+__all__ = ["BucketDataModule"]
+
+log = logging.getLogger(__name__)
+
+Stage = Literal["train", "val", "test", "predict"]
+Transform = Callable[[torch.Tensor, dict[str, Any]], torch.Tensor]
+
+_STAGES: dict[str | None, tuple[Stage, ...]] = {
+    "fit": ("train", "val"),
+    "validate": ("val",),
+    "test": ("test",),
+    "predict": ("predict",),
+    None: ("train", "val", "test", "predict"),
+}
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images of one stage and the plan for them."""
+
+    manifest: Manifest
+    plan: BucketPlan
+
+
+class BucketDataModule(LightningDataModule):
+    """Same-shape batches of images of every shape.
+
+    ``trainer.fit(model, datamodule=BucketDataModule("configs/default.yaml"))`` is all that most
+    users need. Without a Trainer, ``dm.prepare_data(); dm.setup("fit"); dm.train_dataloader()``
+    is a loader for one process.
+
+    A batch is a dictionary: ``image`` (B, 3, H, W), uint8 from the loader and normalised on the
+    device; ``caption`` and ``path``, lists of B strings; ``index`` (B,) rows of the manifest;
+    ``original_size``, ``crop_top_left`` and ``target_size`` (B, 2), (height, width) and
+    (top, left) in pixels; ``valid`` (B,) false for a sample repeated only to fill a place.
+
+    Args:
+        config: Path to a YAML file, mapping, OmegaConf object, or
+            :class:`~lit_buckets.config.Config`.
+        train_transform: Called on (image, sample) after resize, crop and flip, in the workers;
+            the image is uint8 (3, H, W), and an image of the same size comes back.
+        eval_transform: The same for val, test and predict.
+
+    Raises:
+        ConfigError: If the configuration has a mistake.
+    """
+
+    def __init__(
+        self,
+        config: str | os.PathLike[str] | Mapping[str, Any] | Config,
+        *,
+        train_transform: Transform | None = None,
+        eval_transform: Transform | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = load_config(config)
+        # plain values only, so that a checkpoint loads without running code
+        self.save_hyperparameters({"config": to_plain(self.config)})
+        self.train_transform, self.eval_transform = train_transform, eval_transform
+        self._images: dict[Stage, _Images] = {}
+        self._train_loader: BucketDataLoader | None = None
+        self._state: dict[str, Any] | None = None
+        self._reload_every: int | None = None
+
+    # -- the setup pass: one process of a node ---------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Size all images and write the manifests. Lightning calls it on one process of a node."""
+        for stage in _STAGES[None]:
+            self._manifest(stage, make=True)
+
+    # -- the plan: every rank, with the same result ----------------------------------------------
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the manifests and plan the buckets.
+
+        Args:
+            stage: fit, validate, test or predict; ``None`` for all.
+
+        Raises:
+            DataError: If a manifest is missing, or ranks see different images.
+        """
+        for name in _STAGES[stage]:
+            if name not in self._images and (manifest := self._manifest(name)) is not None:
+                self._images[name] = _Images(manifest, self._plan(manifest))
+                self._check_ranks(name)
+
+    @property
+    def plan(self) -> BucketPlan:
+        """The plan of the training images."""
+        return self._of("train").plan
+
+    def plan_of(self, stage: Stage) -> BucketPlan:
+        """The plan of the images of a stage."""
+        return self._of(stage).plan
+
+    def manifest_of(self, stage: Stage) -> Manifest:
+        """The manifest of the images of a stage; its rows are what ``index`` counts."""
+        return self._of(stage).manifest
+
+    def summary(self) -> Group:
+        """Bucket tables and the accounting of an epoch, for every stage that is set up.
+
+        Returns:
+            A rich renderable: ``rich.print(dm.summary())``.
+        """
+        return Group(
+            *(
+                report.summary(name, self._sampler(name), refused=len(images.manifest.refused))
+                for name, images in self._images.items()
+            )
+        )
+
+    # -- loaders ---------------------------------------------------------------------------------
+
+    def loader(
+        self,
+        stage: Stage,
+        *,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        num_workers: int | None = None,
+    ) -> BucketDataLoader:
+        """A loader for one rank, in plain PyTorch, in Fabric, or to see what a rank will see.
+
+        Args:
+            stage: train, val, test or predict.
+            num_replicas: World size; ``None`` = the Trainer's, or 1.
+            rank: In [0, ``num_replicas``); ``None`` = the Trainer's, or 0.
+            num_workers: ``None`` = the configuration's.
+
+        Returns:
+            A new loader at the beginning of epoch 0.
+        """
+        options = self.config.loader
+        return BucketDataLoader(
+            self._dataset(stage),
+            self._sampler(stage, num_replicas, rank),
+            num_workers=options.num_workers if num_workers is None else num_workers,
+            prefetch_factor=options.prefetch_factor,
+            pin_memory=options.pin_memory,
+            persistent_workers=options.persistent_workers,
+            multiprocessing_context=options.multiprocessing_context,
+            steps_done=self._steps_done if self._fitting and stage == "train" else None,
+        )
+
+    def train_dataloader(self) -> BucketDataLoader:
+        """Training batches, from where a loaded state left off."""
+        loader = self.loader("train")
+        if self._state is not None and self._epoch_of_trainer() > self._state["epoch"]:
+            self._state = None  # it served its epoch
+        if self._state is not None:
+            loader.load_state_dict(self._state)
+        self._mind_length(loader)
+        self._train_loader = loader
+        return loader
+
+    def val_dataloader(self) -> BucketDataLoader | list[Any]:
+        """Validation batches; none where ``data.val`` is not set."""
+        if self.config.data.val is not None:
+            return self.loader("val")
+        # to have no validation set is a choice, not the mistake that Lightning takes it for
+        warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
+        return []
+
+    def test_dataloader(self) -> BucketDataLoader:
+        """Test batches."""
+        return self.loader("test")
+
+    def predict_dataloader(self) -> BucketDataLoader:
+        """Batches to predict on."""
+        return self.loader("predict")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        """Normalise the images on the device, in the model's precision.
+
+        Args:
+            batch: From a loader of this module.
+            dataloader_idx: Not used.
+
+        Returns:
+            The batch with ``image`` normalised as ``transform.normalize`` says.
+        """
+        how = self.config.transform.normalize
+        if how is None or batch["image"].dtype != torch.uint8:
+            return batch
+        return batch | {"image": normalize(batch["image"], how, dtype=self._dtype())}
+
+    # -- state -----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is: a few integers, the same on every rank."""
+        return {"train": self._train_loader.state_dict()} if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a state was taken, at any world size and batch size.
+
+        Args:
+            state_dict: From :meth:`state_dict`.
+
+        Raises:
+            ResumeError: If it belongs to another plan, seed or dataset, and
+                ``batches.on_change`` is ``error``.
+        """
+        self._state = state_dict.get("train")
+        # some strategies restore states only after loaders were made
+        if self._state is not None and self._train_loader is not None and self._fitting:
+            self._train_loader.load_state_dict(self._state)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images in a batch; Lightning's tuner reads and sets it."""
+        return self.config.batches.batch_size
+
+    @batch_size.setter
+    def batch_size(self, value: int) -> None:
+        self.config = replace(self.config, batches=replace(self.config.batches, batch_size=value))
+
+    # -- within ----------------------------------------------------------------------------------
+
+    def _manifest(self, stage: Stage, *, make: bool = False) -> Manifest | None:
+        """The manifest of a stage; made anew where ``make``, else mapped. None if not set."""
+        value = getattr(self.config.data, stage)
+        if value is None:
+            return None
+        share = self.config.data.val if isinstance(self.config.data.val, float) else None
+        if share is not None and stage in ("train", "val"):
+            whole = self._scanned(self.config.data.train, make=make)
+            rest, part = whole.split(share, Path(self.config.data.cache_dir))
+            return rest if stage == "train" else part
+        return self._scanned(value, make=make)
+
+    def _scanned(self, sources: tuple[SourceConfig, ...], *, make: bool) -> Manifest:
+        folders = [FolderSource(s.path, repeats=s.repeats, captions=s.captions) for s in sources]
+        data = self.config.data
+        if make:
+            return scan(
+                folders,
+                cache_dir=data.cache_dir,
+                on_unreadable=data.on_unreadable,
+                max_image_pixels=data.max_image_pixels,
+            )
+        file = manifest_file(folders, data.cache_dir)
+        if not file.exists():
+            raise DataError(f"{file} does not exist yet. Call prepare_data() before setup().")
+        return Manifest.open(file)
+
+    def _plan(self, manifest: Manifest) -> BucketPlan:
+        buckets = self.config.buckets
+        return plan_buckets(
+            manifest.sizes,
+            rule=buckets.rule,
+            max_area=buckets.max_area,
+            divisor=buckets.divisor,
+            min_side=buckets.min_side,
+            max_side=buckets.max_side,
+            min_images=buckets.min_images,
+            small_bucket=buckets.small_bucket,
+            max_crop=buckets.max_crop,
+            repeats=manifest.repeats,
+            dataset=manifest.fingerprint,
+        )
+
+    def _of(self, stage: Stage) -> _Images:
+        if stage in self._images:
+            return self._images[stage]
+        if getattr(self.config.data, stage) is None:
+            raise ConfigError(
+                f"data.{stage}=null names no images, but they are asked for. "
+                f"Set data.{stage} to a folder."
+            )
+        raise DataError(f"the {stage} images are not set up yet. Call prepare_data() and setup().")
+
+    def _sampler(
+        self, stage: Stage, num_replicas: int | None = None, rank: int | None = None
+    ) -> BucketBatchSampler:
+        batches, training = self.config.batches, stage == "train"
+        ranks = self._ranks()
+        return BucketBatchSampler(
+            self._of(stage).plan,
+            batch_size=batches.batch_size,
+            max_pixels=batches.max_pixels,
+            num_replicas=ranks["num_replicas"] if num_replicas is None else num_replicas,
+            rank=ranks["rank"] if rank is None else rank,
+            seed=batches.seed,
+            shuffle=batches.shuffle and training,
+            sync=batches.sync,
+            # evaluation loses no image, whatever training does
+            short_batch=batches.short_batch
+            if training or batches.short_batch == "repeat"
+            else "keep",
+            largest_first=batches.largest_first and training,
+            freeze_epoch=self._overfits,
+            on_change=batches.on_change,
+        )
+
+    def _dataset(self, stage: Stage) -> BucketDataset:
+        data, transform, training = self.config.data, self.config.transform, stage == "train"
+        images = self._of(stage)
+        return BucketDataset(
+            manifest=images.manifest,
+            plan=images.plan,
+            crop="center" if transform.crop == "random" and not training else transform.crop,
+            flip=transform.flip if training else 0.0,
+            interpolation=transform.interpolation,
+            background=transform.background,
+            seed=self.config.batches.seed,
+            transform=self.train_transform if training else self.eval_transform,
+            on_error=data.on_error,
+            max_failures=data.max_failures,
+            max_image_pixels=data.max_image_pixels,
+            failures_file=Path(data.cache_dir) / "failed.jsonl",
+        )
+
+    # -- what the Trainer knows --------------------------------------------------------------------
+
+    @property
+    def _fitting(self) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+
+    @property
+    def _overfits(self) -> bool:
+        return self.trainer is not None and self.trainer.overfit_batches > 0
+
+    def _ranks(self) -> dict[str, int]:
+        """World size and rank as the strategy sees data: tensor-parallel ranks share theirs."""
+        ranks = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        return dict(ranks) if ranks else {"num_replicas": 1, "rank": 0}
+
+    def _steps_done(self) -> int:
+        """Batches of this epoch whose step is finished, as Lightning counts them."""
+        assert self.trainer is not None
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)
+
+    def _epoch_of_trainer(self) -> int:
+        return self.trainer.current_epoch if self.trainer is not None else 0
+
+    def _dtype(self) -> torch.dtype:
+        model = self.trainer.lightning_module if self.trainer is not None else None
+        dtype = getattr(model, "dtype", torch.float32)
+        return (
+            dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
+        )
+
+    def _check_ranks(self, stage: Stage) -> None:
+        """Stop every rank if one of them planned otherwise: they would leave one another behind."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return
+        strategy, images = self.trainer.strategy, self._images[stage]
+        mine = {"images": images.manifest.fingerprint, "plan": images.plan.hash}
+        first = strategy.broadcast(mine)
+        if not strategy.reduce_boolean_decision(mine == first, all=True):
+            differing = [name for name in mine if mine[name] != first[name]]
+            here = f"this rank's {' and '.join(differing)} differ" if differing else "another does"
+            raise DataError(
+                f"not all ranks have the {stage} {'plan'} of rank 0; on rank "
+                f"{self.trainer.global_rank} {here}. Give every node the same files and configuration."
+            )
+
+    def _mind_length(self, loader: BucketDataLoader) -> None:
+        """After a resume on other ranks one epoch has its own length: let Lightning ask again.
+
+        Lightning asks for the length once and would cut later epochs to it, or wait for more.
+        """
+        if self.trainer is None:
+            return
+        if self._reload_every is not None:
+            self.trainer.reload_dataloaders_every_n_epochs = self._reload_every
+            self._reload_every = None
+        if len(loader) != loader.batches.accounting().rounds:
+            self._reload_every = self.trainer.reload_dataloaders_every_n_epochs
+            self.trainer.reload_dataloaders_every_n_epochs = 1

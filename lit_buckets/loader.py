@@ -1,0 +1,114 @@
+"""A torch ``DataLoader`` of whole batches that knows where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lit_buckets.sampler import BucketBatch, BucketBatchSampler
+
+__all__ = ["BucketDataLoader"]
+
+# What Lightning hands to the constructor of a loader that it makes anew (in predict, and to
+# overfit). The order and the ranks are settled already, so none of it is wanted.
+_INJECTED = ("sampler", "shuffle", "batch_sampler", "batch_size", "drop_last")
+
+
+class BucketDataLoader(DataLoader[dict[str, Any]]):
+    """Batches from a sampler through a dataset, resumable after any step.
+
+    It counts batches delivered, not drawn: workers draw ahead, and what was drawn but not
+    delivered comes again after a resume. Passing through it once more goes on to the next epoch.
+
+    Args:
+        dataset: Takes a :class:`~lit_buckets.BucketBatch` and returns the batch.
+        batches: Which batches, in which order.
+        num_workers: Worker processes; 0 loads in this one.
+        prefetch_factor: Batches that each worker loads ahead.
+        pin_memory: Whether batches are copied to pinned memory; ``None`` = where CUDA is used.
+        persistent_workers: Whether workers live on from epoch to epoch.
+        multiprocessing_context: How workers are started, ``None`` = torch's default.
+        steps_done: Counts the batches of this epoch whose step is finished. A trainer that is
+            stopped between a batch's delivery and the end of its step gets that batch again.
+            By default every delivered batch counts.
+        **options: Further arguments of ``DataLoader``.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batches: BucketBatchSampler,
+        *,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        pin_memory: bool | None = None,
+        persistent_workers: bool = True,
+        multiprocessing_context: str | None = None,
+        steps_done: Callable[[], int] | None = None,
+        **options: Any,
+    ) -> None:
+        for name in _INJECTED:
+            options.pop(name, None)
+        # a generator of its own, so that starting workers does not draw from torch's global one
+        options.setdefault("generator", torch.Generator())
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=batches,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor if num_workers else None,
+            pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+            persistent_workers=persistent_workers and num_workers > 0,
+            multiprocessing_context=multiprocessing_context if num_workers else None,
+            collate_fn=_as_it_is,
+            **options,
+        )
+        self.batches = batches
+        self.steps_done = steps_done
+        self._epoch: int | None = None  # the epoch of the last pass, if one has begun
+        self._delivered = 0
+        self._counted_from = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        """The batches that come next.
+
+        Workers start with the first batch asked for, not before: trainers call ``iter`` before
+        they restore a state or set the epoch.
+        """
+        if self._epoch == self.batches.epoch and self._done() >= len(self):
+            self.batches.advance()
+        self._epoch, self._delivered = self.batches.epoch, 0
+        self._counted_from = self.steps_done() if self.steps_done else 0
+        for batch in super().__iter__():
+            self._delivered += 1
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the one that is under way goes on."""
+        self.batches.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is; see :meth:`BucketBatchSampler.state_dict`."""
+        return self.batches.state_dict(self._done())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken; see :meth:`BucketBatchSampler.load_state_dict`."""
+        self.batches.load_state_dict(state)
+        self._epoch = None
+
+    def _done(self) -> int:
+        """Rounds of the sampler's epoch whose steps are finished."""
+        if self._epoch != self.batches.epoch:
+            return self.batches.start
+        delivered = self._delivered
+        if self.steps_done:
+            delivered = min(delivered, self.steps_done() - self._counted_from)
+        return self.batches.start + delivered
+
+
+def _as_it_is(batch: BucketBatch) -> BucketBatch:
+    """Take the place of torch's conversion: the dataset gives finished batches."""
+    return batch

@@ -1,0 +1,592 @@
+"""The table of all images and their sizes, on disk, mapped into memory and never copied.
+
+The file is one Arrow IPC file (Feather version 2, uncompressed) with a single record batch, so
+that every column lies in one piece and other tools can read it. One row is one image:
+
+| column | type | meaning |
+|---|---|---|
+| `path` | large_string | relative to the root of its source, "/" between its parts |
+| `source` | int16 | which source lists it, a place in the metadata's `sources` |
+| `height`, `width` | int32 | pixels, as displayed (EXIF orientation applied) |
+| `bytes`, `mtime_ns` | int64 | length and time of last change of the file when it was read |
+| `repeats` | int32 | how often it comes in an epoch |
+| `caption` | large_string | text of its caption; "" where there is none |
+| `caption_mtime_ns` | int64 | time of last change of the caption's file; -1 where there is none |
+| `reason` | large_string | why the image is refused; "" where it is not |
+
+Images come first, in the order of their sources and paths; refused files follow, with sides of
+0. Further columns are carried along. The schema's metadata hold, under the key `lit_buckets`, a
+JSON document: `version` of this format, number of `images` and of `refused` files, `sources`
+(each with its absolute `root`), `fingerprint`, an `id` that no other file has, and the
+`settings` under which it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lit_buckets.errors import DataError
+
+__all__ = [
+    "SCHEMA",
+    "VERSION",
+    "Failure",
+    "Manifest",
+    "ManifestError",
+    "Refused",
+    "read_failures",
+    "replace_file",
+]
+
+#: Version of the file's format. A file of another version is made anew.
+VERSION = 1
+
+#: Columns of every manifest, in this order.
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.large_string(), nullable=False),
+        pa.field("source", pa.int16(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("repeats", pa.int32(), nullable=False),
+        pa.field("caption", pa.large_string(), nullable=False),
+        pa.field("caption_mtime_ns", pa.int64(), nullable=False),
+        pa.field("reason", pa.large_string(), nullable=False),
+    ]
+)
+_DEFAULTS: Mapping[str, Any] = {
+    "source": 0,
+    "bytes": 0,
+    "mtime_ns": 0,
+    "repeats": 1,
+    "caption": "",
+    "caption_mtime_ns": -1,
+    "reason": "",
+}
+_KEY = b"lit_buckets"
+_FAILURES = "failed.jsonl"
+
+IntArray = npt.NDArray[np.int64]
+
+
+class ManifestError(DataError):
+    """A manifest that is damaged, of another version, or not the one it was."""
+
+
+class Refused(NamedTuple):
+    """A file that is not part of the dataset.
+
+    Attributes:
+        path: Its path.
+        reason: Why, as a short sentence.
+    """
+
+    path: str
+    reason: str
+
+
+class Failure(NamedTuple):
+    """An image that failed in decoding: as it was then, by length and time of last change."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    reason: str
+
+
+class Manifest:
+    """All images of a dataset and their sizes, mapped from one file.
+
+    Opening costs the same at any number of rows, and processes share the mapped memory. Pickled,
+    it is no more than the file's path and fingerprint: a loader's worker maps the file again.
+
+    Indices are rows of images, 0 to ``len(manifest) - 1``; refused files are not among them.
+    """
+
+    def __init__(self, file: Path, batch: pa.RecordBatch, notes: Mapping[str, Any]) -> None:
+        """Wrap a mapped batch; users call `Manifest.open` or `Manifest.write`."""
+        self.file = file
+        self._batch = batch
+        self._notes = notes
+        self._images: int = notes["images"]
+        self._roots = [f"{source['root']}/" if source["root"] else "" for source in self.sources]
+        self._path = batch.column("path")
+        self._caption = batch.column("caption")
+        self._source: npt.NDArray[np.int16] = batch.column("source").to_numpy()
+
+    @classmethod
+    def open(cls, file: str | os.PathLike[str]) -> Manifest:
+        """Map a manifest into memory.
+
+        Args:
+            file: A file that `write` or `split` has written.
+
+        Returns:
+            The manifest; nothing but the file's ends has been read.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ManifestError: If it is damaged, or of another version of the format.
+        """
+        path = Path(file).absolute()
+        if not path.exists():
+            raise FileNotFoundError(f"manifest {str(path)!r} does not exist.")
+        try:
+            batch, notes = _map(path)
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise ManifestError(
+                f"manifest {str(path)!r} is damaged: {error}. Delete it, and scan again."
+            ) from error
+        if notes["version"] != VERSION:
+            raise ManifestError(
+                f"manifest {str(path)!r} has version {notes['version']}; this release reads "
+                f"version {VERSION}. Delete it, and scan again."
+            )
+        return cls(path, batch, notes)
+
+    @classmethod
+    def write(
+        cls,
+        file: str | os.PathLike[str],
+        table: pa.Table,
+        *,
+        sources: Sequence[Mapping[str, Any]] = ({"root": ""},),
+        settings: Mapping[str, Any] | None = None,
+        keep_equal: bool = False,
+    ) -> Manifest:
+        """Write a manifest under a temporary name, rename it, and map it.
+
+        Whatever happens meanwhile, the name stands for the old file or for the new one. Who has
+        the old one mapped keeps it.
+
+        Args:
+            file: Where to; folders are made.
+            table: Columns as in the module's table; only `path`, `height` and `width` are
+                needed. Rows with a `reason` are refused files and may stand anywhere.
+            sources: A mapping for each source, with its `root`: what `path` is joined to. With
+                a root of "" paths are absolute, or relative to the working directory.
+            settings: Anything that JSON can hold.
+            keep_equal: Leave a file that holds just this already, and map that: another process
+                may have been quicker, and may be using it.
+
+        Returns:
+            The new manifest, mapped.
+
+        Raises:
+            ValueError: If a column is missing or of a wrong type, or a row names no source.
+            OSError: If the disk is full or the folder may not be written.
+        """
+        batch, images = _as_batch(table, len(sources))
+        path = Path(file).absolute()
+        if keep_equal and (there := _open_if(path, settings or {})) is not None:
+            same_sources = there.sources == [dict(source) for source in sources]
+            if same_sources and there._batch.equals(batch):
+                return there
+        notes = {
+            "version": VERSION,
+            "images": images,
+            "refused": len(batch) - images,
+            "sources": [dict(source) for source in sources],
+            "settings": dict(settings or {}),
+            "fingerprint": _fingerprint(batch.slice(0, images)),
+            "id": secrets.token_hex(16),
+        }
+        schema = batch.schema.with_metadata({_KEY: json.dumps(notes).encode()})
+
+        def save(temporary: Path) -> None:
+            with temporary.open("xb") as sink:
+                with pa.ipc.new_file(sink, schema) as writer:
+                    writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+                sink.flush()
+                os.fsync(sink.fileno())
+
+        replace_file(path, save)
+        return cls.open(path)
+
+    def __len__(self) -> int:
+        return self._images
+
+    def __repr__(self) -> str:
+        counts = f"{self._images:,} images, {len(self.refused):,} refused"
+        return f"Manifest({str(self.file)!r}: {counts})"
+
+    def __reduce__(self) -> tuple[Callable[[str, str], Manifest], tuple[str, str]]:
+        return _reopen, (str(self.file), self.fingerprint)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of relative paths, sizes and repeats, in hexadecimal digits.
+
+        It is the same wherever the dataset lies and whenever its files were copied: two
+        manifests with the same fingerprint train alike.
+        """
+        return str(self._notes["fingerprint"])
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """A mapping for each source, with its `root`."""
+        return list(self._notes["sources"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `write` was given."""
+        return dict(self._notes["settings"])
+
+    @property
+    def id(self) -> str:
+        """Digits that no other file has; a manifest written anew has others."""
+        return str(self._notes["id"])
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int32]:
+        """(N, 2) heights and widths in pixels, as displayed: a read-only view of the file."""
+        height = self._batch.column("height").to_numpy()[: self._images]
+        width = self._batch.column("width").to_numpy()[: self._images]
+        if not self._images:
+            return np.zeros((0, 2), dtype=np.int32)
+        # two columns of one mapped file, so a fixed number of bytes lies between them
+        step = width.__array_interface__["data"][0] - height.__array_interface__["data"][0]
+        return np.lib.stride_tricks.as_strided(
+            height, (self._images, 2), (height.strides[0], step), writeable=False
+        )
+
+    @cached_property
+    def repeats(self) -> npt.NDArray[np.int32]:
+        """(N,) how often each image comes in an epoch: a read-only view of the file."""
+        repeats: npt.NDArray[np.int32] = self._batch.column("repeats").to_numpy()
+        return repeats[: self._images]
+
+    @property
+    def table(self) -> pa.Table:
+        """The rows of all images as an Arrow table, mapped, with every column but `reason`."""
+        rows = self._batch.slice(0, self._images)
+        return pa.Table.from_batches([rows]).drop_columns(["reason"])
+
+    @property
+    def all_rows(self) -> pa.Table:
+        """Rows of images and, after them, of refused files, with every column; mapped."""
+        return pa.Table.from_batches([self._batch]).replace_schema_metadata(None)
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """(N,) paths that can be opened. No list is built: each is made when it is asked for."""
+        return _Lazy(self._images, self.path)
+
+    @property
+    def captions(self) -> Sequence[str]:
+        """(N,) captions, each read when it is asked for."""
+        return _Lazy(self._images, self.caption)
+
+    @property
+    def refused(self) -> Sequence[Refused]:
+        """Files that were refused, with their reasons, each read when it is asked for."""
+        reasons = self._batch.column("reason")
+
+        def get(i: int) -> Refused:
+            row = self._images + i
+            return Refused(self._join(row), reasons[row].as_py())
+
+        return _Lazy(len(self._batch) - self._images, get)
+
+    def path(self, index: int) -> str:
+        """Path of one image, such that it can be opened.
+
+        Raises:
+            IndexError: If there is no such image.
+        """
+        return self._join(_checked(index, self._images))
+
+    def caption(self, index: int) -> str:
+        """Caption of one image; "" where it has none.
+
+        Raises:
+            IndexError: If there is no such image.
+        """
+        return str(self._caption[_checked(index, self._images)].as_py())
+
+    def row(self, index: int) -> dict[str, Any]:
+        """All columns of one image but `reason`, as Python values, with `path` joined.
+
+        Raises:
+            IndexError: If there is no such image.
+        """
+        i = _checked(index, self._images)
+        names = [name for name in self._batch.schema.names if name != "reason"]
+        return {name: self._batch.column(name)[i].as_py() for name in names} | {
+            "path": self._join(i)
+        }
+
+    def split(self, share: float, directory: str | os.PathLike[str]) -> tuple[Manifest, Manifest]:
+        """Divide the images in two, the same way on every machine and in every run.
+
+        The part takes the images whose relative paths have the smallest hashes, so a dataset
+        that grows moves few images from one side to the other, and a caption or a size that
+        changes moves none. Both sides keep this manifest's order. Refused files stay with the
+        rest.
+
+        Args:
+            share: Share of the images that the part takes, between 0 and 1; always at least one
+                image, and never all.
+            directory: Where both are written as manifests of their own; if they are there
+                already and stem from this file, they are only mapped.
+
+        Returns:
+            The rest and the part.
+
+        Raises:
+            ValueError: If the share is not between 0 and 1.
+            DataError: If there are fewer than two images.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"share={share} must lie between 0 and 1, both excluded.")
+        if self._images < 2:
+            raise DataError(
+                f"share={share} of {self._images} images cannot be split off: both sides need "
+                f"one. Add images, or name a source of its own."
+            )
+        stem = Path(directory).absolute() / f"{self.file.stem}-split-{share:g}"
+        files = [stem.with_name(f"{stem.name}-{side}.arrow") for side in ("rest", "part")]
+        settings = {**self.settings, "share": share, "split_from": self.id}
+        rest, part = (_open_if(file, settings) for file in files)
+        if rest is None or part is None:
+            rest, part = (
+                Manifest.write(file, rows, sources=self.sources, settings=settings)
+                for file, rows in zip(files, self._halves(share), strict=True)
+            )
+        return rest, part
+
+    def mark_failed(self, index: int, reason: str) -> None:
+        """Remember that an image failed in decoding: the next scan leaves it out.
+
+        One line is appended to ``failed.jsonl`` beside the manifest, by any process at any time.
+        It counts until the image changes, or the file is deleted.
+
+        Args:
+            index: The image.
+            reason: Why, as a short sentence.
+        """
+        i = _checked(index, self._images)
+        failure = Failure(
+            self._join(i),
+            self._batch.column("bytes")[i].as_py(),
+            self._batch.column("mtime_ns")[i].as_py(),
+            " ".join(reason.split())[:200],
+        )
+        # one write of one line: lines of several processes do not mix
+        with (self.file.parent / _FAILURES).open("ab", buffering=0) as file:
+            file.write(json.dumps(failure).encode() + b"\n")
+
+    def _join(self, row: int) -> str:
+        return f"{self._roots[self._source[row]]}{self._path[row].as_py()}"
+
+    def _halves(self, share: float) -> tuple[pa.Table, pa.Table]:
+        count = min(max(1, round(share * self._images)), self._images - 1)
+        hashes = _hash_strings(self._path.slice(0, self._images))
+        taken = np.zeros(len(self._batch), dtype=bool)
+        taken[np.argsort(hashes, kind="stable")[:count]] = True
+        return self._rows(~taken), self._rows(taken)
+
+    def _rows(self, mask: npt.NDArray[np.bool_]) -> pa.Table:
+        return self.all_rows.take(pa.array(np.flatnonzero(mask)))
+
+
+_T = TypeVar("_T")
+
+
+class _Lazy(Sequence[_T]):
+    """A sequence whose items are made when they are asked for."""
+
+    def __init__(self, length: int, get: Callable[[int], _T]) -> None:
+        self._length = length
+        self._get = get
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+        if isinstance(index, slice):
+            return [self._get(i) for i in range(*index.indices(self._length))]
+        return self._get(_checked(index, self._length))
+
+
+def read_failures(directory: Path) -> dict[str, Failure]:
+    """What `Manifest.mark_failed` has noted in a folder, the latest for each path.
+
+    Lines that are damaged (a killed process, a shared file system) are passed over.
+    """
+    try:
+        lines = (directory / _FAILURES).read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    failures = {}
+    for line in lines:
+        with suppress(ValueError, TypeError):
+            failure = Failure(*json.loads(line))
+            failures[str(failure.path)] = failure
+    return failures
+
+
+def replace_file(path: Path, save: Callable[[Path], None]) -> None:
+    """Write a file so that its name stands for the old or the new one, never for a part.
+
+    Args:
+        path: The file; its folder is made.
+        save: Writes the path it is given, which does not exist.
+
+    Raises:
+        OSError: If the disk is full or the folder may not be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        save(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reopen(file: str, fingerprint: str) -> Manifest:
+    manifest = Manifest.open(file)
+    if manifest.fingerprint != fingerprint:
+        raise ManifestError(
+            f"manifest {file!r} was replaced while in use: fingerprint {manifest.fingerprint[:8]} "
+            f"instead of {fingerprint[:8]}. Start again, or give each run a cache_dir of its own."
+        )
+    return manifest
+
+
+def _map(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    notes = dict(json.loads(reader.schema.metadata[_KEY]))
+    batch = reader.get_batch(0)
+    if notes["version"] == VERSION:
+        batch.validate()
+        for field in SCHEMA:
+            if batch.schema.field(field.name).type != field.type:
+                raise ValueError(f"column {field.name!r} is not of type {field.type}")
+        if reader.num_record_batches != 1 or len(batch) != notes["images"] + notes["refused"]:
+            raise ValueError(f"{len(batch)} rows, not {notes['images']} + {notes['refused']}")
+    return batch, notes
+
+
+def _open_if(file: Path, settings: Mapping[str, Any]) -> Manifest | None:
+    try:
+        manifest = Manifest.open(file)
+    except (FileNotFoundError, ManifestError):
+        return None
+    return manifest if manifest.settings == settings else None
+
+
+def _as_batch(table: pa.Table, sources: int) -> tuple[pa.RecordBatch, int]:
+    """One record batch in the order of the schema, refused rows last, and the number of images."""
+    columns = {name: table.column(name) for name in table.column_names}
+    for field in SCHEMA:
+        if field.name not in columns and field.name not in _DEFAULTS:
+            raise ValueError(f"column {field.name!r} is missing; there are {table.column_names}.")
+        if field.name not in columns:
+            value = pa.scalar(_DEFAULTS[field.name], field.type)
+            columns[field.name] = pa.chunked_array([pa.repeat(value, table.num_rows)])
+        columns[field.name] = columns[field.name].cast(field.type)
+        if columns[field.name].null_count:
+            raise ValueError(f"column {field.name!r} holds {columns[field.name].null_count} nulls.")
+    extra = [table.schema.field(name) for name in table.column_names if name not in SCHEMA.names]
+    schema = pa.schema([*SCHEMA, *extra])
+    ordered = pa.table([columns[name] for name in schema.names], schema=schema)
+    _check_sources(ordered, sources)
+    refused = pc.not_equal(ordered.column("reason"), "").to_numpy()
+    images = len(refused) - int(np.count_nonzero(refused))
+    if refused[:images].any():
+        ordered = ordered.take(pa.array(np.argsort(refused, kind="stable")))
+    arrays = [_one_piece(column) for column in ordered.columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), images
+
+
+def _check_sources(table: pa.Table, sources: int) -> None:
+    if not table.num_rows:
+        return
+    ends = pc.min_max(table.column("source")).as_py()
+    if not 0 <= ends["min"] <= ends["max"] < sources:
+        raise ValueError(
+            f"column 'source' holds {ends['min']} to {ends['max']}; there are {sources} sources."
+        )
+
+
+def _one_piece(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _checked(index: int, length: int) -> int:
+    i = operator.index(index)
+    if not -length <= i < length:
+        raise IndexError(f"index {i} is out of range; there are {length}.")
+    return i % length
+
+
+def _strings(array: pa.Array) -> tuple[IntArray, npt.NDArray[np.uint8]]:
+    """Where each of N strings begins, (N + 1,) from 0 on, and the bytes of all of them."""
+    _, offsets, data = array.buffers()
+    if not len(array):
+        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+    places = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
+    content = np.zeros(0, dtype=np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return places - places[0], content[places[0] : places[-1]]
+
+
+def _fingerprint(batch: pa.RecordBatch) -> str:
+    digest = hashlib.sha256(b"lit_buckets manifest 1\n")
+    for part in _strings(batch.column("path")):
+        digest.update(np.ascontiguousarray(part).data)
+    for name in ("height", "width", "repeats"):
+        digest.update(np.ascontiguousarray(batch.column(name).to_numpy()).data)
+    return digest.hexdigest()
+
+
+_BLOCK = 2**16  # rows that are hashed at once: tens of megabytes
+
+
+def _hash_strings(array: pa.Array) -> npt.NDArray[np.uint64]:
+    """(N,) 64-bit hashes, the same on every machine; no Python object is made for any row."""
+    places, data = _strings(array)
+    hashes = np.diff(places).astype(np.uint64)
+    for low in range(0, len(hashes), _BLOCK):
+        start, end = places[low : low + _BLOCK + 1][:-1], places[low + 1 : low + _BLOCK + 1]
+        block = hashes[low : low + _BLOCK]
+        live = np.flatnonzero(start < end)
+        while len(live):
+            at = start[live, None] + np.arange(8)
+            letters = np.where(at < end[live, None], data[np.minimum(at, len(data) - 1)], 0)
+            words = np.ascontiguousarray(letters.astype(np.uint8)).view("<u8")[:, 0]
+            block[live] = _mix(block[live] ^ words)
+            start = start + 8
+            live = live[start[live] < end[live]]
+    return _mix(hashes)
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64: each bit of the result depends on every bit of the value."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

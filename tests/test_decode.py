@@ -1,0 +1,573 @@
+"""Every kind of file becomes the same upright sRGB picture, or an error that names it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
+
+from lit_buckets import headers
+from lit_buckets.decode import DecodeError, decode
+from lit_buckets.errors import DataError
+from lit_buckets.geometry import Size
+
+ORIENTATION = 0x0112
+MAGENTA = (255, 0, 255)
+
+
+def encode(image: Image.Image, format_: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format_, **options)
+    return file.getvalue()
+
+
+def pixels(content: bytes, **options) -> np.ndarray:
+    """(H, W, 3) int, so that differences do not wrap."""
+    return decode(content, **options).image.permute(1, 2, 0).numpy().astype(int)
+
+
+def close(found: np.ndarray, expected, within: float) -> bool:
+    return bool(np.abs(found - np.asarray(expected)).mean() <= within)
+
+
+def scene(height=48, width=64) -> Image.Image:
+    """A smooth picture, different at each corner."""
+    y, x = np.mgrid[:height, :width]
+    red, green = 255 * x // (width - 1), 255 * y // (height - 1)
+    blue = (red + green) // 4 + 32
+    return Image.fromarray(np.stack([red, green, blue], axis=-1).astype(np.uint8))
+
+
+def grey_scene() -> Image.Image:
+    return scene().convert("L")
+
+
+def as_rgb(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def png(height, width, depth, kind, rows, transparent=None) -> bytes:
+    """A PNG of depths that Pillow does not write."""
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    content = b"\x89PNG\r\n\x1a\n"
+    content += chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, kind, 0, 0, 0))
+    if transparent is not None:
+        content += chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent))
+    content += chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    return content + chunk(b"IEND", b"")
+
+
+# -- formats and modes ---------------------------------------------------------------------------
+
+LOSSLESS = {
+    "png": ("PNG", {}),
+    "bmp": ("BMP", {}),
+    "ppm": ("PPM", {}),
+    "tiff": ("TIFF", {}),
+    "tiff, lzw": ("TIFF", {"compression": "tiff_lzw"}),
+    "webp": ("WEBP", {"lossless": True}),
+    "jpeg 2000": ("JPEG2000", {}),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_lossless_formats_come_out_as_they_went_in(kind):
+    format_, options = LOSSLESS[kind]
+    found = decode(encode(scene(), format_, **options))
+    assert found.original == (48, 64)
+    assert tuple(found.image.shape) == (3, 48, 64)
+    assert (found.image.permute(1, 2, 0).numpy() == as_rgb(scene())).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg(mode, progressive):
+    source = scene().convert(mode)
+    found = pixels(encode(source, "JPEG", quality=95, progressive=progressive))
+    assert close(found, as_rgb(source), 3)
+
+
+def test_tga_goes_by_its_suffix():
+    content = encode(scene(), "TGA")
+    assert (pixels(content, name="a.tga") == as_rgb(scene())).all()
+    with pytest.raises(DecodeError, match="not an image"):
+        decode(content, name="a.dat")
+
+
+def test_avif():
+    assert close(pixels(encode(scene(), "AVIF", quality=95)), as_rgb(scene()), 4)
+
+
+def test_cmyk_jpeg_without_adobes_marker_is_not_inverted():
+    # Adobe stores ink inverted; without its marker the shades are those of the file
+    content = encode(scene().convert("CMYK"), "JPEG", quality=95)
+    at = content.index(b"\xff\xee")
+    length = struct.unpack(">H", content[at + 2 : at + 4])[0]
+    plain = content[:at] + content[at + 2 + length :]
+    inks = 255 - np.asarray(scene().convert("CMYK")).astype(int)
+    expected = as_rgb(Image.frombytes("CMYK", (64, 48), inks.astype(np.uint8).tobytes()))
+    assert close(pixels(plain), expected, 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LAB", "CMYK", "RGBX"])
+def test_modes_in_tiff(mode):
+    if mode == "LAB":
+        srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        image = ImageCms.profileToProfile(scene(), srgb, lab, outputMode="LAB")
+        expected, within = as_rgb(scene()), 3
+    else:
+        image = scene().convert(mode)
+        expected, within = as_rgb(image), 1
+    assert close(pixels(encode(image, "TIFF")), expected, within)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_goes_over_the_background(format_, mode):
+    if (format_, mode) == ("WEBP", "LA"):
+        pytest.skip("WebP has no grey")
+    image = scene().convert(mode)
+    alpha = np.zeros((48, 64), dtype=np.uint8)
+    alpha[:, 16:32], alpha[:, 32:] = 128, 255
+    image.putalpha(Image.fromarray(alpha))
+    options = {"lossless": True, "exact": True} if format_ == "WEBP" else {}
+    found = pixels(encode(image, format_, **options), background=MAGENTA)
+    opaque = as_rgb(scene().convert(mode))
+    assert (found[:, :16] == MAGENTA).all()
+    assert (found[:, 32:] == opaque[:, 32:]).all()
+    half = np.abs(found[:, 16:32] - (opaque[:, 16:32] + MAGENTA) / 2)
+    assert half.max() <= 2
+
+
+@pytest.mark.parametrize("transparency", [3, bytes([255, 255, 255, 0]), bytes([255, 128, 255, 0])])
+@pytest.mark.parametrize("format_", ["PNG", "GIF"])
+def test_transparent_palette(format_, transparency):
+    if format_ == "GIF" and isinstance(transparency, bytes):
+        pytest.skip("GIF has one transparent colour")
+    image = Image.frombytes("P", (8, 4), np.arange(4, dtype=np.uint8).repeat(8).tobytes())
+    image.putpalette([10, 20, 30, 200, 100, 0, 0, 0, 255, 9, 9, 9])
+    found = pixels(encode(image, format_, transparency=transparency), background=MAGENTA)
+    assert (found[0] == (10, 20, 30)).all()
+    half = isinstance(transparency, bytes) and transparency[1] == 128
+    assert np.abs(found[1] - ((228, 50, 127) if half else (200, 100, 0))).max() <= 1
+    assert (found[2] == (0, 0, 255)).all()
+    assert (found[3] == MAGENTA).all()
+
+
+# kind, depth, colour type, one row of two pixels, transparent colour of the second
+TRANSPARENT_COLOURS = [
+    ("1 bit", 1, 0, b"\x40", (1,), 0),
+    ("2 bits", 2, 0, b"\x60", (2,), 85),
+    ("4 bits", 4, 0, b"\x5a", (10,), 85),
+    ("8 bits", 8, 0, b"\x05\xaa", (0xAA,), 5),
+    ("16 bits", 16, 0, b"\x80\x80\xaa\xaa", (0xAAAA,), 128),
+    ("RGB", 8, 2, b"\x05\x05\x05\x01\x02\x03", (1, 2, 3), 5),
+    ("RGB of 16 bits", 16, 2, b"\x80" * 6 + b"\x01\x02\x03\x04\x05\x06", (258, 772, 1286), 128),
+]
+
+
+@pytest.mark.parametrize("case", TRANSPARENT_COLOURS, ids=lambda case: case[0])
+def test_transparent_colour_of_any_depth(case):
+    _, depth, kind, row, transparent, first = case
+    found = pixels(png(1, 2, depth, kind, [row], transparent), background=MAGENTA)
+    assert found.tolist() == [[[first] * 3, list(MAGENTA)]]
+
+
+def test_grey_of_sixteen_bits_is_scaled():
+    values = np.array([[0, 128, 129, 257, 32768, 65535 - 129, 65535]], dtype=np.uint16)
+    expected = [[0, 0, 1, 1, 128, 254, 255]]
+    for content in (
+        encode(Image.fromarray(values), "PNG"),
+        encode(Image.fromarray(values), "TIFF"),
+        b"P5 7 1 65535\n" + values.astype(">u2").tobytes(),
+    ):
+        assert pixels(content)[..., 0].tolist() == expected
+
+
+def test_pgm_has_a_range_of_its_own():
+    values = np.array([[0, 500, 1000]], dtype=">u2")
+    assert pixels(b"P5 3 1 1000\n" + values.tobytes())[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_tiff_whose_zero_is_white():
+    image = Image.fromarray(np.array([[0, 65535]], dtype=np.uint16))
+    content = encode(image, "TIFF")
+    tag = struct.pack("<HHIH", TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 3, 1, 1)
+    assert content.count(tag) == 1
+    negative = content.replace(tag, tag[:-2] + b"\0\0")
+    assert pixels(content)[0, :, 0].tolist() == [0, 255]
+    assert pixels(negative)[0, :, 0].tolist() == [255, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([0, 0.5, 1], dtype=np.float32), [0, 128, 255]),
+        (np.array([0, 128, 255], dtype=np.float32), [0, 128, 255]),
+        (np.array([0, 100, 1000], dtype=np.float32), [0, 0, 4]),
+        (np.array([-1, 0, 1], dtype=np.float32), [0, 128, 255]),
+        (np.array([0, np.nan, np.inf, 1], dtype=np.float32), [0, 0, 255, 255]),
+        (np.array([np.nan, np.nan], dtype=np.float32), [0, 0]),
+        (np.array([0, 1, 255], dtype=np.int32), [0, 1, 255]),
+        (np.array([0, 257, 65535], dtype=np.int32), [0, 1, 255]),
+        (np.array([0, 2**30, 2**31 - 1], dtype=np.int32), [0, 128, 255]),
+        (np.array([-(2**31), 2**31 - 1], dtype=np.int32), [0, 255]),
+        (np.array([0, 0], dtype=np.int32), [0, 0]),
+    ],
+)
+def test_types_without_a_range_are_scaled_by_their_values(values, expected):
+    assert pixels(encode(Image.fromarray(values[None]), "TIFF"))[0, :, 0].tolist() == expected
+
+
+def test_first_frame_of_many():
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    for format_, options in (
+        ("GIF", {}),
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("MPO", {"quality": 95}),
+    ):
+        content = encode(frames[0], format_, save_all=True, append_images=frames[1:], **options)
+        found = decode(content)
+        assert found.original == (6, 8)
+        assert close(pixels(content), (255, 0, 0), 2), format_
+
+
+# -- colour profiles -------------------------------------------------------------------------------
+
+
+def fixed(*values: float) -> bytes:
+    return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+
+def profile(kind: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile, version 2, of a display."""
+    body, table, at = b"", struct.pack(">I", len(tags)), 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        data += bytes(-len(data) % 4)
+        table += name + struct.pack(">2I", at + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"", 0x02100000, b"mntr", kind, b"XYZ ")
+    head = head.ljust(36, b"\0") + b"acsp" + bytes(28) + fixed(0.9642, 1.0, 0.8249)
+    return head.ljust(128, b"\0") + table + body
+
+
+def gamma(value: float) -> bytes:
+    return b"curv" + struct.pack(">2IH", 0, 1, round(value * 256))
+
+
+def xyz(*values: float) -> bytes:
+    return b"XYZ " + bytes(4) + fixed(*values)
+
+
+WIDE = profile(  # Adobe RGB (1998): its published primaries, adapted to D50
+    b"RGB ",
+    {
+        b"wtpt": xyz(0.9505, 1.0, 1.0891),
+        b"rXYZ": xyz(0.60974, 0.31111, 0.01947),
+        b"gXYZ": xyz(0.20528, 0.62567, 0.06087),
+        b"bXYZ": xyz(0.14919, 0.06322, 0.74457),
+        b"rTRC": gamma(2.19921875),
+        b"gTRC": gamma(2.19921875),
+        b"bTRC": gamma(2.19921875),
+    },
+)
+LINEAR_GREY = profile(b"GRAY", {b"wtpt": xyz(0.9642, 1.0, 0.8249), b"kTRC": gamma(1.0)})
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def srgb_of_wide(colour) -> np.ndarray:
+    """The definition of both spaces, in floating point."""
+    to_xyz = np.array(
+        [[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]]
+    )
+    from_xyz = np.array(
+        [[3.24045, -1.53714, -0.49853], [-0.96927, 1.87601, 0.04156], [0.05564, -0.20403, 1.05723]]
+    )
+    light = from_xyz @ to_xyz @ (np.array(colour) / 255) ** 2.19921875
+    light = light.clip(0, 1)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return (255 * curve).round()
+
+
+@pytest.mark.parametrize("colour", [(100, 150, 100), (200, 120, 90), (128, 128, 128), (9, 9, 9)])
+@pytest.mark.parametrize("format_", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_a_wide_profile_is_converted(colour, format_):
+    options = {"PNG": {}, "TIFF": {}, "JPEG": {"quality": 100}, "WEBP": {"lossless": True}}
+    content = encode(
+        Image.new("RGB", (16, 16), colour), format_, icc_profile=WIDE, **options[format_]
+    )
+    assert np.abs(pixels(content) - srgb_of_wide(colour)).max() <= 3
+
+
+def test_a_profile_of_grey_is_converted():
+    content = encode(Image.new("L", (4, 4), 128), "PNG", icc_profile=LINEAR_GREY)
+    assert np.abs(pixels(content) - 188).max() <= 1
+
+
+def test_profiles_leave_alpha_alone():
+    image = Image.new("RGBA", (4, 4), (200, 120, 90, 0))
+    image.paste((200, 120, 90, 255), (0, 0, 2, 4))
+    found = pixels(encode(image, "PNG", icc_profile=WIDE), background=MAGENTA)
+    assert (found[:, 2:] == MAGENTA).all()
+    assert np.abs(found[:, :2] - srgb_of_wide((200, 120, 90))).max() <= 3
+
+
+@pytest.mark.parametrize(
+    "useless", [SRGB, b"no profile", WIDE[:150], LINEAR_GREY], ids=["sRGB", "junk", "cut", "grey"]
+)
+def test_srgb_and_broken_profiles_change_no_byte(useless):
+    assert (pixels(encode(scene(), "PNG", icc_profile=useless)) == as_rgb(scene())).all()
+
+
+# -- orientation and scale -------------------------------------------------------------------------
+
+TURN = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+def stored(orientation: int, height=48, width=64) -> tuple[Image.Image, Image.Exif]:
+    """What a camera stores so that the scene is displayed upright."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    turned = TURN[orientation](np.asarray(scene(height, width)))
+    return Image.fromarray(np.ascontiguousarray(turned)), exif
+
+
+@pytest.mark.parametrize("orientation", TURN)
+@pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF", "JPEG", "AVIF"])
+def test_orientation(orientation, format_):
+    image, exif = stored(orientation)
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 98}, "AVIF": {"quality": 98}}
+    content = encode(image, format_, exif=exif, **options.get(format_, {}))
+    found = decode(content)
+    assert found.original == (48, 64)
+    assert close(pixels(content), as_rgb(scene()), 0 if format_ not in ("JPEG", "AVIF") else 3)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 999])
+def test_orientations_that_mean_nothing(orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    assert (pixels(encode(scene(), "PNG", exif=exif)) == as_rgb(scene())).all()
+
+
+def test_broken_exif_is_no_failure_and_no_warning():
+    content = encode(scene(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12")
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        assert decode(content).original == (48, 64)
+    assert not leaked
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    st.sampled_from(list(TURN)),
+)
+def test_scale_of_a_jpeg(size, wanted, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    height, width = size if orientation < 5 else size[::-1]
+    content = encode(Image.new("RGB", (width, height), (90, 90, 90)), "JPEG", exif=exif)
+    found = decode(content, wanted=Size(*wanted))
+    assert found.original == size
+    fitting = [
+        scale
+        for scale in (8, 4, 2, 1)
+        if scale == 1 or all(w * 2 * scale <= side for w, side in zip(wanted, size, strict=True))
+    ]
+    assert tuple(found.image.shape[1:]) == tuple(-(-side // fitting[0]) for side in size)
+
+
+@pytest.mark.parametrize("orientation", TURN)
+def test_a_scaled_jpeg_shows_the_same_picture(orientation):
+    image, exif = stored(orientation, 192, 256)
+    content = encode(image, "JPEG", exif=exif, quality=95)
+    found = decode(content, wanted=Size(24, 32))
+    assert (tuple(found.image.shape), found.original) == ((3, 48, 64), (192, 256))
+    assert close(found.image.permute(1, 2, 0).numpy().astype(int), as_rgb(scene()), 4)
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
+def test_a_truncated_file_fails(format_, share):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    content = encode(Image.fromarray(noise), format_)
+    with pytest.raises(DecodeError):
+        decode(content[: int(share * len(content))], name="cut")
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_errors_name_the_file_and_the_reason(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no image at all")
+    for name, reason, lasting in (
+        ("empty.jpg", "empty: 0 bytes", True),
+        ("text.jpg", "not an image", True),
+        ("none.jpg", f"{headers.UNOPENED}: No such file", False),
+        ("", f"{headers.UNOPENED}: Is a directory", False),
+        ("a\0b", f"{headers.UNOPENED}: ", False),
+    ):
+        path = str(tmp_path / name)
+        with pytest.raises(DecodeError) as caught:
+            decode(path)
+        error = caught.value
+        assert error.path == path
+        assert error.reason.startswith(reason)
+        assert error.lasting == lasting
+        assert repr(path) in str(error)
+        assert error.reason in str(error)
+
+
+def test_errors_cross_processes():
+    error = DecodeError.of("a.jpg", "empty", lasting=False)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.path, copy.reason, copy.lasting) == (
+        str(error),
+        "a.jpg",
+        "empty",
+        False,
+    )
+    # as torch hands on the error of a worker
+    assert isinstance(DecodeError(str(error)), DataError)
+
+
+def test_the_limit_of_pixels_is_our_own(monkeypatch):
+    content = encode(scene(), "PNG")
+    with pytest.raises(DecodeError, match=r"48 x width 64 = 3,072 exceed max_image_pixels=3,071"):
+        decode(content, max_image_pixels=3071)
+    before = Image.MAX_IMAGE_PIXELS
+    assert decode(content, max_image_pixels=3072).original == (48, 64)
+    assert before == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert decode(content).original == (48, 64)
+
+
+def test_a_bomb_is_refused_before_it_goes_off():
+    with pytest.raises(DecodeError, match="too many pixels"):
+        decode(png(60_000, 60_000, 8, 2, [b""]))
+
+
+# -- files that are hard to read -------------------------------------------------------------------
+
+HARD = {
+    "16_bit_noise.tif": (32, 32),
+    "1_trns.png": (64, 64),
+    "200x32_la.png": (32, 200),
+    "200x32_p.png": (32, 200),
+    "chi.gif": (240, 320),
+    "exif.avif": (512, 512),
+    "frozenpond.mpo": (480, 640),
+    "hopper.Lab.tif": (128, 128),
+    "hopper_16bit.pgm": (128, 128),
+    "hopper_bad_exif.jpg": (500, 500),
+    "hopper_gray.jpg": (128, 128),
+    "i_trns.png": (64, 64),
+    "icc_profile.avif": (57, 57),
+    "iss634.webp": (245, 245),
+    "multipage.tiff": (10, 10),
+    "pil_sample_cmyk.jpg": (100, 100),
+    "tiff_16bit_RGBa.tiff": (40, 100),
+    "transparency.avif": (64, 64),
+    "transparent.webp": (150, 200),
+    **{f"orientation/Landscape_{n}.jpg": (1200, 1800) for n in range(9)},
+    "broken_data_stream.png": "unrecognized data stream",
+    "decompression_bomb.gif": "4364696535 pixels",
+    "empty.jpg": "empty",
+    "png_decompression_dos.png": "too large",
+    "shortfile.bmp": "truncated",
+    "text.jpg": "not an image",
+    "truncated_image.png": "truncated",
+    "truncated_jpeg.jpg": "truncated",
+}
+
+
+def test_every_hard_image_is_in_the_table(hard_images):
+    files = {str(p.relative_to(hard_images)) for p in hard_images.rglob("*") if p.is_file()}
+    assert files <= HARD.keys()
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_hard_image(hard_images, name):
+    file = hard_images / name
+    if not file.exists():
+        pytest.skip(f"no {name}")
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        if isinstance(HARD[name], str):
+            with pytest.raises(DecodeError, match=HARD[name]):
+                decode(file)
+        else:
+            found = decode(file)
+            assert found.original == tuple(found.image.shape[1:]) == HARD[name]
+            header = headers.read_header(file)
+            assert (header.height, header.width) == found.original
+    assert not leaked
+
+
+def test_photographs_have_the_sizes_of_their_headers(photos):
+    for file in sorted(photos.rglob("*.jpg"))[::4]:
+        header = headers.read_header(file)
+        assert decode(file, wanted=Size(32, 32)).original == (header.height, header.width)
+
+
+def test_one_portrait_in_many_modes(hard_images):
+    colour = pixels((hard_images / "hopper.Lab.tif").read_bytes())
+    deep = pixels((hard_images / "hopper_16bit.pgm").read_bytes())
+    grey = pixels((hard_images / "hopper_gray.jpg").read_bytes())
+    luma = (colour @ (0.299, 0.587, 0.114))[..., None]
+    assert close(deep, grey, 3)
+    assert close(luma, grey, 4)
+    assert close(colour[:30, 105:125].mean((0, 1)), (66, 111, 170), 20)  # the blue behind her
+
+
+def test_one_landscape_in_every_orientation(hard_images):
+    def small(number: int) -> np.ndarray:
+        file = hard_images / f"orientation/Landscape_{number}.jpg"
+        found = pixels(file.read_bytes(), wanted=Size(75, 112))
+        found[60:90, 90:135] = 0  # where each has its number written
+        return found
+
+    upright = small(1)
+    for number in range(9):
+        assert close(small(number), upright, 4), number
+
+
+def test_known_colours(hard_images):
+    red = pixels((hard_images / "pil_sample_cmyk.jpg").read_bytes())
+    assert close(red[:4, :10].mean((0, 1)), (255, 0, 0), 30)
+    assert red[20:30, 40:60].max() < 40  # black ink, not inverted
+    noise = pixels((hard_images / "16_bit_noise.tif").read_bytes())
+    assert noise.max() <= 1  # shades up to 285 of 65535
+    dice = pixels((hard_images / "transparent.webp").read_bytes(), background=MAGENTA)
+    assert (dice[0, 0] == MAGENTA).all()
+    tiff = pixels((hard_images / "tiff_16bit_RGBa.tiff").read_bytes())
+    assert tiff.std() > 20
+    assert (pixels((hard_images / "multipage.tiff").read_bytes()) == (0, 128, 0)).all()

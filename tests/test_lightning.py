@@ -1,0 +1,362 @@
+"""Under a stock Trainer in one process: every batch once, exact resume, all the usual switches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from job import Recorder, every_step, trainer_of
+
+from lit_buckets import BucketDataModule, ConfigError, ResumeError
+
+IMAGES = 45
+
+
+def config_of(images: Path, cache: Path, **sections) -> dict:
+    config = {
+        "data": {"train": str(images), "cache_dir": str(cache)},
+        "buckets": {"max_area": 64 * 64, "divisor": 16},
+        "batches": {"batch_size": 4, "seed": 1},
+        "transform": {"crop": "random", "flip": 0.5},
+        "loader": {"num_workers": 0},
+    }
+    for name, values in sections.items():
+        config[name] = config.get(name, {}) | values
+    return config
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def fit(
+    config, out: Path, *, checkpoint=None, model=None, keep=False, keep_options=None, **trainer
+):
+    """Records of the training and validation steps of one run."""
+    model = model or Recorder()
+    callbacks = [every_step(out / "checkpoints", **(keep_options or {}))] if keep else None
+    trainer_of(out, callbacks, **trainer).fit(
+        model, datamodule=BucketDataModule(config), ckpt_path=checkpoint
+    )
+    return model.records
+
+
+def of_stage(records, stage="train"):
+    return [record for record in records if record["stage"] == stage]
+
+
+def images_of(records) -> Counter:
+    return Counter(
+        index
+        for record in records
+        for index, valid in zip(record["index"], record["valid"], strict=True)
+        if valid
+    )
+
+
+def content(records):
+    """What must be equal after a resume: which images, how cropped, pixel for pixel."""
+    names = ("epoch", "index", "valid", "shape", "crop", "pixels")
+    return [tuple(str(record[name]) for name in names) for record in records]
+
+
+# -- every stage --------------------------------------------------------------------------------
+
+
+def test_every_stage_sees_each_image_once(images, cache, tmp_path):
+    data = {"val": 0.2, "test": str(images), "predict": str(images)}
+    config = config_of(images, cache, data=data)
+    model = Recorder()
+    trainer = trainer_of(tmp_path, max_epochs=2, num_sanity_val_steps=2)
+    trainer.fit(model, datamodule=BucketDataModule(config))
+    for epoch in range(2):
+        steps = [r for r in of_stage(model.records) if r["epoch"] == epoch]
+        assert images_of(steps) == Counter(range(36))
+        assert {len(set(map(str, [r["shape"]]))) for r in steps} == {1}
+    orders = [[r["index"] for r in of_stage(model.records) if r["epoch"] == e] for e in (0, 1)]
+    assert orders[0] != orders[1]
+    for action, count in (("validate", 9), ("test", IMAGES), ("predict", IMAGES)):
+        model.records.clear()
+        result = getattr(trainer, action)(model, datamodule=BucketDataModule(config))
+        assert images_of(model.records) == Counter(range(count))
+    assert sorted(torch.cat(result).tolist()) == list(range(IMAGES))
+
+
+def test_works_without_a_trainer(images, cache):
+    dm = BucketDataModule(config_of(images, cache))
+    dm.prepare_data()
+    dm.setup("fit")
+    loader = dm.train_dataloader()
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    assert Counter(i for b in batches for i in b["index"].tolist()) == Counter(range(IMAGES))
+    batch = dm.on_after_batch_transfer(batches[0], 0)
+    assert batch["image"].dtype == torch.float32
+    assert batch["image"].min() >= -1
+    assert batch["image"].max() <= 1
+    # going through it again is the next epoch
+    assert [b["index"].tolist() for b in loader] != [b["index"].tolist() for b in batches]
+
+
+def test_half_precision_models_get_half_precision_images(images, cache, tmp_path):
+    seen = []
+
+    class Model(Recorder):
+        def training_step(self, batch, batch_idx):
+            seen.append(batch["image"].dtype)
+            return super().training_step(batch, batch_idx)
+
+    fit(config_of(images, cache), tmp_path, model=Model(), precision="bf16-true", max_steps=2)
+    assert set(seen) == {torch.bfloat16}
+
+
+def test_asking_for_images_that_are_not_configured(images, cache, tmp_path):
+    with pytest.raises(ConfigError, match="data.test=null names no images"):
+        trainer_of(tmp_path).test(Recorder(), datamodule=BucketDataModule(config_of(images, cache)))
+
+
+# -- resume -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(images, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    return out, fit(config_of(images, cache), out, keep=True, max_epochs=2)
+
+
+def test_resume_from_every_step_of_two_epochs(images, cache, uninterrupted, tmp_path):
+    out, records = uninterrupted
+    for step in range(1, len(records)):
+        checkpoint = out / "checkpoints" / f"step={step}.ckpt"
+        rest = fit(config_of(images, cache), tmp_path, checkpoint=checkpoint, max_epochs=2)
+        assert content(rest) == content(records[step:]), f"resumed after step {step}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("persistent", [True, False])
+def test_resume_with_workers(images, cache, uninterrupted, tmp_path, persistent):
+    out, records = uninterrupted
+    loader = {"num_workers": 2, "persistent_workers": persistent}
+    config = config_of(images, cache, loader=loader)
+    assert content(fit(config, tmp_path / "whole", keep=True, max_epochs=2)) == content(records)
+    epoch = len(records) // 2
+    for step in (1, epoch - 1, epoch, epoch + 1, len(records) - 1):
+        for folder in (out, tmp_path / "whole"):
+            checkpoint = folder / "checkpoints" / f"step={step}.ckpt"
+            rest = fit(config, tmp_path, checkpoint=checkpoint, max_epochs=2)
+            assert content(rest) == content(records[step:])
+
+
+def test_resume_thrice_in_one_epoch(images, cache, uninterrupted, tmp_path):
+    _, records = uninterrupted
+    came, checkpoint = [], None
+    for stop in (2, 5, 9, len(records)):
+        out = tmp_path / str(stop)
+        came += fit(
+            config_of(images, cache),
+            out,
+            checkpoint=checkpoint,
+            keep=True,
+            max_epochs=2,
+            max_steps=stop,
+        )
+        checkpoint = out / "checkpoints" / f"step={stop}.ckpt"
+    assert content(came) == content(records)
+
+
+def test_resume_with_accumulation(images, cache, uninterrupted, tmp_path):
+    _, records = uninterrupted
+    settings = {"accumulate_grad_batches": 3, "max_epochs": 2}
+    whole = fit(config_of(images, cache), tmp_path, keep=True, **settings)
+    assert content(whole) == content(records)
+    for checkpoint in sorted((tmp_path / "checkpoints").iterdir()):
+        done = torch.load(checkpoint, weights_only=False)["loops"]["fit_loop"]
+        total = done["epoch_loop.batch_progress"]["total"]["processed"]
+        rest = fit(config_of(images, cache), tmp_path / "rest", checkpoint=checkpoint, **settings)
+        assert content(rest) == content(whole[total:])
+
+
+def test_resume_with_validation_within_the_epoch(images, cache, tmp_path):
+    config = config_of(images, cache, data={"val": 0.2})
+    settings = {"val_check_interval": 0.25, "max_epochs": 2}
+    whole = fit(config, tmp_path, keep=True, **settings)
+    steps = of_stage(whole)
+    for step in range(1, len(steps)):
+        checkpoint = tmp_path / "checkpoints" / f"step={step}.ckpt"
+        rest = fit(config, tmp_path / "rest", checkpoint=checkpoint, **settings)
+        assert content(of_stage(rest)) == content(steps[step:])
+
+
+def test_resume_from_checkpoints_at_the_end_of_epochs_and_validations(images, cache, tmp_path):
+    config = config_of(images, cache, data={"val": 0.2})
+    for number, options in enumerate(
+        (
+            {"every_n_train_steps": None, "every_n_epochs": 1, "save_on_train_epoch_end": True},
+            {"every_n_train_steps": None, "every_n_epochs": 1, "save_on_train_epoch_end": False},
+        )
+    ):
+        out = tmp_path / str(number)
+        whole = of_stage(fit(config, out, keep=True, keep_options=options, max_epochs=3))
+        epoch = len(whole) // 3
+        found = sorted((out / "checkpoints").iterdir())
+        assert len(found) == 3
+        for checkpoint in found:
+            step = int(checkpoint.stem.split("=")[1])
+            assert step % epoch == 0
+            rest = of_stage(fit(config, out / "rest", checkpoint=checkpoint, max_epochs=3))
+            assert content(rest) == content(whole[step:])
+
+
+def test_a_failed_step_comes_again(images, cache, uninterrupted, tmp_path):
+    """A checkpoint taken between a batch's delivery and the end of its step."""
+    _, records = uninterrupted
+    model = Recorder(fail_at=4)
+    trainer = trainer_of(tmp_path, max_epochs=2)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        trainer.fit(model, datamodule=BucketDataModule(config_of(images, cache)))
+    trainer.save_checkpoint(tmp_path / "failed.ckpt")
+    rest = fit(
+        config_of(images, cache), tmp_path, checkpoint=tmp_path / "failed.ckpt", max_epochs=2
+    )
+    assert content(model.records + rest) == content(records)
+
+
+def test_resume_with_another_batch_size(images, cache, uninterrupted, tmp_path):
+    out, records = uninterrupted
+    for step, size in ((3, 2), (5, 9), (7, 1)):
+        config = config_of(images, cache, batches={"batch_size": size}, data={"val": 0.2})
+        del config["data"]["val"]
+        checkpoint = out / "checkpoints" / f"step={step}.ckpt"
+        rest = fit(config, tmp_path, checkpoint=checkpoint, max_epochs=3)
+        first = [record for record in rest if record["epoch"] == 0]
+        assert images_of(records[:step] + first) == Counter(range(IMAGES))
+        for epoch in (1, 2):  # and the epochs after it are whole
+            later = [record for record in rest if record["epoch"] == epoch]
+            assert images_of(later) == Counter(range(IMAGES))
+
+
+def test_validation_runs_after_an_epoch_that_was_laid_out_anew(images, cache, tmp_path):
+    config = config_of(images, cache, data={"val": 0.2})
+    fit(config, tmp_path, keep=True)
+    for size in (1, 9):
+        other = config_of(images, cache, data={"val": 0.2}, batches={"batch_size": size})
+        rest = fit(
+            other, tmp_path / "rest", checkpoint=tmp_path / "checkpoints/step=4.ckpt", max_epochs=3
+        )
+        for epoch in range(3):
+            val = [r for r in of_stage(rest, "val") if r["epoch"] == epoch]
+            assert images_of(val) == Counter(range(9))
+
+
+def test_a_changed_dataset_is_refused_or_accepted(images, cache, uninterrupted, tmp_path):
+    out, _ = uninterrupted
+    checkpoint = out / "checkpoints" / "step=3.ckpt"
+    config = config_of(images, cache, buckets={"max_area": 48 * 48})
+    with pytest.raises(ResumeError, match=r"its plan is .*on_change=restart_epoch"):
+        fit(config, tmp_path, checkpoint=checkpoint)
+    config["batches"]["on_change"] = "restart_epoch"
+    rest = fit(config, tmp_path, checkpoint=checkpoint, max_epochs=2)
+    for epoch in range(2):
+        assert images_of([r for r in rest if r["epoch"] == epoch]) == Counter(range(IMAGES))
+
+
+# -- the Trainer's switches ----------------------------------------------------------------------
+
+
+def test_one_cycle_builds_loaders_before_states_are_restored(images, cache, tmp_path):
+    config = config_of(images, cache)
+    whole = fit(config, tmp_path, keep=True, model=Recorder(one_cycle=True), max_epochs=2)
+    for step in (3, len(whole) // 2, len(whole) // 2 + 2):
+        checkpoint = tmp_path / "checkpoints" / f"step={step}.ckpt"
+        model = Recorder(one_cycle=True)
+        rest = fit(config, tmp_path / "rest", checkpoint=checkpoint, model=model, max_epochs=2)
+        assert content(rest) == content(whole[step:])
+
+
+def test_overfit_batches_repeats_the_same_batches(images, cache, tmp_path):
+    records = fit(config_of(images, cache), tmp_path, overfit_batches=3, max_epochs=3)
+    epochs = [[r["index"] for r in records if r["epoch"] == epoch] for epoch in range(3)]
+    assert [len(epoch) for epoch in epochs] == [3, 3, 3]
+    assert epochs[0] == epochs[1] == epochs[2]
+
+
+def test_limited_batches(images, cache, uninterrupted, tmp_path):
+    _, records = uninterrupted
+    settings = {"limit_train_batches": 3, "max_epochs": 2}
+    limited = fit(config_of(images, cache), tmp_path, keep=True, **settings)
+    half = len(records) // 2
+    assert content(limited) == content(records[:3] + records[half : half + 3])
+    for step in range(1, 6):
+        checkpoint = tmp_path / "checkpoints" / f"step={step}.ckpt"
+        rest = fit(config_of(images, cache), tmp_path / "rest", checkpoint=checkpoint, **settings)
+        assert content(rest) == content(limited[step:])
+
+
+def test_reloading_loaders_every_epoch(images, cache, uninterrupted, tmp_path):
+    _, records = uninterrupted
+    settings = {"reload_dataloaders_every_n_epochs": 1, "max_epochs": 2}
+    whole = fit(config_of(images, cache), tmp_path, keep=True, **settings)
+    assert content(whole) == content(records)
+    for step in (2, len(records) // 2, len(records) // 2 + 1):
+        checkpoint = tmp_path / "checkpoints" / f"step={step}.ckpt"
+        rest = fit(config_of(images, cache), tmp_path / "rest", checkpoint=checkpoint, **settings)
+        assert content(rest) == content(whole[step:])
+
+
+def test_max_steps_stops_and_resumes_in_mid_epoch(images, cache, uninterrupted, tmp_path):
+    _, records = uninterrupted
+    first = fit(config_of(images, cache), tmp_path, keep=True, max_steps=4, max_epochs=-1)
+    assert content(first) == content(records[:4])
+    rest = fit(
+        config_of(images, cache),
+        tmp_path / "rest",
+        checkpoint=tmp_path / "checkpoints/step=4.ckpt",
+        max_steps=len(records),
+        max_epochs=-1,
+    )
+    assert content(rest) == content(records[4:])
+
+
+def test_fast_dev_run_and_sanity_checks(images, cache, tmp_path):
+    config = config_of(images, cache, data={"val": 0.2})
+    assert len(of_stage(fit(config, tmp_path, fast_dev_run=2))) == 2
+    records = fit(config, tmp_path, num_sanity_val_steps=-1)
+    assert images_of(of_stage(records)) == Counter(range(36))
+
+
+def test_the_tuner_finds_a_batch_size(images, cache, tmp_path):
+    from lightning.pytorch.tuner import Tuner
+
+    dm = BucketDataModule(config_of(images, cache))
+    trainer = trainer_of(tmp_path, max_epochs=1)
+    size = Tuner(trainer).scale_batch_size(
+        Recorder(), datamodule=dm, max_trials=2, steps_per_trial=1, init_val=2
+    )
+    assert dm.batch_size == size
+    trainer = trainer_of(tmp_path)
+    model = Recorder()
+    trainer.fit(model, datamodule=dm)
+    assert max(len(record["index"]) for record in model.records) <= size
+    assert images_of(model.records) == Counter(range(IMAGES))
+
+
+def test_checkpoints_load_without_running_code(uninterrupted):
+    out, _ = uninterrupted
+    state = torch.load(out / "checkpoints" / "step=3.ckpt", weights_only=True)
+    assert state["BucketDataModule"]["train"]["step"] == 3
+    assert state["datamodule_hyper_parameters"]["config"]["batches"]["batch_size"] == 4
+
+
+def test_no_global_randomness_is_changed_by_loading(images, cache):
+    dm = BucketDataModule(config_of(images, cache, loader={"num_workers": 2}))
+    dm.prepare_data()
+    dm.setup("fit")
+    torch.manual_seed(0)
+    before, state = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    next(iter(dm.train_dataloader()))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
