@@ -113,6 +113,8 @@ class BucketDataModule(LightningDataModule):
             if name not in self._images and (manifest := self._manifest(name)) is not None:
                 self._images[name] = _Images(manifest, self._plan(manifest))
                 self._check_ranks(name)
+                if name == "train":
+                    self._check_batch_size()
 
     @property
     def plan(self) -> BucketPlan:
@@ -176,10 +178,10 @@ class BucketDataModule(LightningDataModule):
     def train_dataloader(self) -> BucketDataLoader:
         """Training batches, from where a loaded state left off."""
         loader = self.loader("train")
-        if self._state is not None and self._epoch_of_trainer() > self._state["epoch"]:
-            self._state = None  # it served its epoch
-        if self._state is not None:
-            loader.load_state_dict(self._state)
+        state = self._state
+        # a state serves its own epoch; loaders made anew for later ones begin at the beginning
+        if state is not None and not (self._fitting and self._host.current_epoch > state["epoch"]):
+            loader.load_state_dict(state)
         self._mind_length(loader)
         self._train_loader = loader
         return loader
@@ -290,6 +292,16 @@ class BucketDataModule(LightningDataModule):
             dataset=manifest.fingerprint,
         )
 
+    def _check_batch_size(self) -> None:
+        """Refuse to train in batches that are never as large as they were set to be."""
+        batches, strata = self.config.batches, self.plan.strata
+        samples = int((strata.images * strata.repeats).sum())
+        if batches.short_batch != "repeat" and (batches.batch_size or 0) > samples:
+            raise ConfigError(
+                f"batches.batch_size={batches.batch_size} exceeds the training set; it has "
+                f"{samples} samples. Set batches.batch_size={samples} or less."
+            )
+
     def _of(self, stage: Stage) -> _Images:
         if stage in self._images:
             return self._images[stage]
@@ -319,7 +331,7 @@ class BucketDataModule(LightningDataModule):
             if training or batches.short_batch == "repeat"
             else "keep",
             largest_first=batches.largest_first and training,
-            freeze_epoch=self._overfits,
+            freeze_epoch=self._host is not None and self._host.overfit_batches > 0,
             on_change=batches.on_change,
         )
 
@@ -344,58 +356,57 @@ class BucketDataModule(LightningDataModule):
     # -- what the Trainer knows --------------------------------------------------------------------
 
     @property
-    def _fitting(self) -> bool:
-        return self.trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+    def _host(self) -> Any:
+        """The Trainer or None, untyped: it declares few of the settings that it takes."""
+        return self.trainer
 
     @property
-    def _overfits(self) -> bool:
-        return self.trainer is not None and self.trainer.overfit_batches > 0
+    def _fitting(self) -> bool:
+        return self._host is not None and self._host.state.fn == TrainerFn.FITTING
 
     def _ranks(self) -> dict[str, int]:
         """World size and rank as the strategy sees data: tensor-parallel ranks share theirs."""
-        ranks = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        ranks = self._host.distributed_sampler_kwargs if self._host is not None else None
         return dict(ranks) if ranks else {"num_replicas": 1, "rank": 0}
 
     def _steps_done(self) -> int:
         """Batches of this epoch whose step is finished, as Lightning counts them."""
-        assert self.trainer is not None
-        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)
-
-    def _epoch_of_trainer(self) -> int:
-        return self.trainer.current_epoch if self.trainer is not None else 0
+        return int(self._host.fit_loop.epoch_loop.batch_progress.current.processed)
 
     def _dtype(self) -> torch.dtype:
-        model = self.trainer.lightning_module if self.trainer is not None else None
-        dtype = getattr(model, "dtype", torch.float32)
-        return (
-            dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else torch.float32
-        )
+        """What the model computes in; float32 without a model."""
+        model = self._host.lightning_module if self._host is not None else None
+        dtype = getattr(model, "dtype", None)
+        if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+            return dtype
+        return torch.float32
 
     def _check_ranks(self, stage: Stage) -> None:
         """Stop every rank if one of them planned otherwise: they would leave one another behind."""
-        if self.trainer is None or self.trainer.world_size == 1:
+        if self._host is None or self._host.world_size == 1:
             return
-        strategy, images = self.trainer.strategy, self._images[stage]
+        images = self._images[stage]
         mine = {"images": images.manifest.fingerprint, "plan": images.plan.hash}
-        first = strategy.broadcast(mine)
-        if not strategy.reduce_boolean_decision(mine == first, all=True):
-            differing = [name for name in mine if mine[name] != first[name]]
-            here = f"this rank's {' and '.join(differing)} differ" if differing else "another does"
-            raise DataError(
-                f"not all ranks have the {stage} {'plan'} of rank 0; on rank "
-                f"{self.trainer.global_rank} {here}. Give every node the same files and configuration."
-            )
+        first = self._host.strategy.broadcast(mine)
+        if self._host.strategy.reduce_boolean_decision(mine == first, all=True):
+            return
+        differing = " and ".join(name for name in mine if mine[name] != first[name])
+        raise DataError(
+            f"not all ranks have the {stage} plan of rank 0; "
+            f"on rank {self._host.global_rank} its {differing or 'nothing'} differ. "
+            "Give every node the same files and the same configuration."
+        )
 
     def _mind_length(self, loader: BucketDataLoader) -> None:
         """After a resume on other ranks one epoch has its own length: let Lightning ask again.
 
         Lightning asks for the length once and would cut later epochs to it, or wait for more.
         """
-        if self.trainer is None:
+        if self._host is None:
             return
         if self._reload_every is not None:
-            self.trainer.reload_dataloaders_every_n_epochs = self._reload_every
+            self._host.reload_dataloaders_every_n_epochs = self._reload_every
             self._reload_every = None
         if len(loader) != loader.batches.accounting().rounds:
-            self._reload_every = self.trainer.reload_dataloaders_every_n_epochs
-            self.trainer.reload_dataloaders_every_n_epochs = 1
+            self._reload_every = self._host.reload_dataloaders_every_n_epochs
+            self._host.reload_dataloaders_every_n_epochs = 1

@@ -72,7 +72,8 @@ class BucketDataset(Dataset[dict[str, Any]]):
     ``valid`` (B,) bool.
 
     A file that fails in decoding, or whose size is no longer the manifest's, leaves its place to
-    another sample of the batch, or else to another image of the bucket. All fields of that place,
+    another sample of the batch, or else to another image of the bucket (of any bucket, if
+    none is left in this one). All fields of that place,
     ``index`` and ``caption`` included, then describe the picture that is really there, and its
     ``valid`` is false: ``index[valid]`` never counts an image that was not seen, nor one twice.
 
@@ -151,7 +152,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
 
         Raises:
             DecodeError: If a file fails and ``on_error`` is ``"raise"``.
-            DataError: If more than ``max_failures`` files have failed, or all of a bucket's.
+            DataError: If more than ``max_failures`` files have failed, or all there are.
             ValueError: If the transform returns something other than an image of the same size.
         """
         samples = [
@@ -225,21 +226,24 @@ class BucketDataset(Dataset[dict[str, Any]]):
         return picture.image
 
     def _stand_in(self, batch: BucketBatch) -> _Sample:
-        """An image of the bucket in place of a batch that failed altogether."""
-        count = int(self.plan.counts[batch.bucket])
+        """An image in place of a batch that failed altogether: of its bucket, or else any other.
+
+        One rotten file alone in its bucket must not end a run on many ranks.
+        """
+        members, count = self.plan.members, int(self.plan.counts[batch.bucket])
         start = int(self.plan.counts[: batch.bucket].sum())
         first = key_of(self.seed, batch.epoch, *batch.indices.tolist()) % count
-        for step in range(count):
-            index = int(self.plan.members[start + (first + step) % count])
+        for step in range(len(members)):
+            place = start + ((first + step) % count if step < count else step)
+            index = int(members[place % len(members)])
             if self.manifest.path(index) in self._failures:
                 continue
             sample = self._try(batch.bucket, index, batch.epoch, 0)
             if sample is not None:
                 return sample
-        height, width = self.plan.bucket_sizes[batch.bucket].tolist()
         raise DataError(
-            f"bucket {height}x{width}: none of its {count:,} images can be decoded; "
-            f"{self._failures.last}. Repair or remove these files, and run the setup pass again."
+            f"none of the {len(members):,} images can be decoded; {self._failures.last}. "
+            "Repair or remove these files, and run the setup pass again."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lit_buckets.sampler import BucketBatch, BucketBatchSampler
+from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = ["BucketDataLoader"]
 
@@ -109,6 +109,6 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         return self.batches.start + delivered
 
 
-def _as_it_is(batch: BucketBatch) -> BucketBatch:
+def _as_it_is(batch: Any) -> Any:
     """Take the place of torch's conversion: the dataset gives finished batches."""
     return batch

@@ -145,10 +145,10 @@ class Manifest:
             ManifestError: If it is damaged, or of another version of the format.
         """
         path = Path(file).absolute()
-        if not path.exists():
-            raise FileNotFoundError(f"manifest {str(path)!r} does not exist.")
         try:
             batch, notes = _map(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"manifest {str(path)!r} does not exist.") from None
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise ManifestError(
                 f"manifest {str(path)!r} is damaged: {error}. Delete it, and scan again."
@@ -436,7 +436,7 @@ def read_failures(directory: Path) -> dict[str, Failure]:
     """
     try:
         lines = (directory / _FAILURES).read_bytes().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     failures = {}
     for line in lines:

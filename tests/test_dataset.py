@@ -435,13 +435,22 @@ def test_a_batch_that_fails_altogether_gets_another_image_of_its_bucket(manifest
     assert_equal(found, dataset(manifest)[first])
 
 
-def test_a_bucket_that_fails_altogether_stops_the_run(manifest):
+def test_a_bucket_that_fails_altogether_is_filled_from_another(manifest):
     data = dataset(manifest)
     bucket = bucket_with(data.plan, 3)
     batch = batch_of(data.plan, bucket)
     spoil(manifest, *batch.indices.tolist())
-    with pytest.raises(DataError, match=r"none of its \d+ images can be decoded; '.*truncated"):
-        data[batch]
+    found = data[batch]
+    assert found["image"].shape[2:] == tuple(data.plan.bucket_sizes[bucket])
+    assert not found["valid"].any()
+    assert not set(found["index"].tolist()) & set(batch.indices.tolist())
+
+
+def test_a_dataset_that_fails_altogether_stops_the_run(manifest):
+    data = dataset(manifest)
+    spoil(manifest, *range(len(manifest)))
+    with pytest.raises(DataError, match=r"none of the \d+ images can be decoded; '.*truncated"):
+        data[batch_of(data.plan, 0)]
 
 
 def test_too_many_failures_stop_the_run(manifest):

@@ -92,6 +92,16 @@ def test_fit_sees_each_image_once_in_equal_steps(images, tmp_path, world, worker
         assert images_of(val) == Counter(range(IMAGES))
 
 
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_real_photographs_come_once(photos, tmp_path, world):
+    """Extreme ratios, grey ones, camera pictures with EXIF rotation."""
+    count = len([file for file in photos.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg")])
+    run(tmp_path, config_of(photos, tmp_path), world)
+    ranks = records(tmp_path, world)
+    assert len({len(rank) for rank in ranks}) == 1
+    assert images_of(ranks) == Counter(range(count))
+
+
 @pytest.mark.parametrize("action", ["validate", "test", "predict"])
 def test_evaluation_sees_each_image_once_in_equal_steps(images, tmp_path, action):
     data = {"val": str(images), "test": str(images), "predict": str(images)}
@@ -150,7 +160,7 @@ def test_odd_evaluation_sets_do_not_hang_batch_norm(tmp_path):
 
 def test_fewer_images_than_ranks_fill_places(tmp_path):
     paint(tmp_path / "images", 2)
-    run(tmp_path, config_of(tmp_path / "images", tmp_path), 3)
+    run(tmp_path, config_of(tmp_path / "images", tmp_path, batches={"batch_size": 2}), 3)
     ranks = records(tmp_path, 3)
     assert [len(rank) for rank in ranks] == [1, 1, 1]
     assert images_of(ranks) == Counter(range(2))
@@ -183,4 +193,4 @@ def test_ranks_that_plan_otherwise_stop_at_once(images, tmp_path):
     )
     assert result.returncode != 0
     assert "not all ranks have the train plan of rank 0" in result.stderr
-    assert "this rank's plan differ" in result.stderr
+    assert "on rank 1 its plan differ" in result.stderr

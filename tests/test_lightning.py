@@ -10,7 +10,7 @@ import pytest
 import torch
 from job import Recorder, every_step, trainer_of
 
-from lit_buckets import BucketDataModule, ConfigError, ResumeError
+from lit_buckets import BucketDataModule, ConfigError, DataError, ResumeError
 
 IMAGES = 45
 
@@ -115,8 +115,52 @@ def test_half_precision_models_get_half_precision_images(images, cache, tmp_path
 
 
 def test_asking_for_images_that_are_not_configured(images, cache, tmp_path):
-    with pytest.raises(ConfigError, match="data.test=null names no images"):
+    with pytest.raises(ConfigError, match=r"data\.test=null names no images"):
         trainer_of(tmp_path).test(Recorder(), datamodule=BucketDataModule(config_of(images, cache)))
+
+
+def test_a_batch_larger_than_the_set_is_refused(images, cache):
+    dm = BucketDataModule(config_of(images, cache, batches={"batch_size": 64}))
+    dm.prepare_data()
+    with pytest.raises(ConfigError) as error:
+        dm.setup("fit")
+    assert str(error.value) == (
+        "batches.batch_size=64 exceeds the training set; it has 45 samples. "
+        "Set batches.batch_size=45 or less."
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"not an image"])
+def test_folders_without_a_readable_image_are_refused(tmp_path, content):
+    (tmp_path / "images").mkdir()
+    if content is not None:
+        (tmp_path / "images" / "a.jpg").write_bytes(content)
+    dm = BucketDataModule(config_of(tmp_path / "images", tmp_path))
+    with pytest.raises(DataError, match=r"images.*no (readable )?image"):
+        dm.prepare_data()
+
+
+def test_hard_images_train_but_for_the_unreadable(hard_images, tmp_path):
+    config = config_of(hard_images, tmp_path, batches={"batch_size": 2})
+    dm = BucketDataModule(config)
+    model = Recorder()
+    trainer_of(tmp_path).fit(model, datamodule=dm)
+    manifest = dm.manifest_of("train")
+    refused = {Path(refusal.path).name for refusal in manifest.refused}
+    assert {"empty.jpg", "text.jpg", "png_decompression_dos.png"} <= refused
+    assert all(refusal.reason for refusal in manifest.refused)
+    came = images_of(model.records)
+    assert set(came.values()) == {1}
+    # headers cannot tell a truncated body: those fail in decoding and are left out next time
+    failed = set(range(len(manifest))) - set(came)
+    names = {Path(manifest.path(index)).name for index in failed}
+    assert names <= {"truncated_jpeg.jpg", "truncated_image.png", "broken_data_stream.png",
+                     "shortfile.bmp"}  # fmt: skip
+    again = BucketDataModule(config)
+    model = Recorder()
+    trainer_of(tmp_path).fit(model, datamodule=again)
+    assert len(again.manifest_of("train")) == len(came)
+    assert images_of(model.records) == Counter(range(len(came)))
 
 
 # -- resume -------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class _Walk:
                 stack.pop()
             elif item.entry is not None:
                 yield item.entry
-            else:
+            elif self._enters(item.key):
                 stack.append(iter(self._list(item.key)))
 
     def _list(self, folder: str) -> list[_Item]:
@@ -156,7 +156,7 @@ class _Walk:
             if file.is_symlink():
                 return self._link(path, file, texts)
             if file.is_dir(follow_symlinks=False):
-                return _Item(path + "/") if self._enters(file.path) else None
+                return _Item(path + "/")
             if not _is_image(file.name) or not file.is_file(follow_symlinks=False):
                 return None
             return _Item(path, self._entry(path, file, texts))
@@ -194,14 +194,17 @@ class _Walk:
         if not inside and not self.follow_links:
             return _Item(path, Entry(_unicode(path)[0], 0, 0, refused=_LEADS_OUT))
         if is_folder:
-            return _Item(path + "/") if self._enters(file.path) else None
+            return _Item(path + "/")
         return _Item(path, self._entry(path, file, texts))
 
     def _enters(self, folder: str) -> bool:
-        """Whether to enter a folder: not if it is another source's, or was entered before."""
+        """Whether to enter a folder: not if it is another source's, or was entered before.
+
+        Asked in the order of the paths: of two links to one folder, the first always wins.
+        """
         if not self.left_out and not self.follow_links:
             return True
-        real = os.path.realpath(folder)
+        real = os.path.realpath(f"{self.root}/{folder}")
         if real in self.left_out or real in self.entered:
             return False
         self.entered.add(real)

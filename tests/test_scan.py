@@ -1,0 +1,775 @@
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lit_buckets import readers
+from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.headers import Job
+from lit_buckets.manifest import Manifest
+from lit_buckets.scan import manifest_file, scan
+from lit_buckets.sources import Entry, FolderSource, Source
+
+module = sys.modules["lit_buckets.scan"]  # the package's attribute of this name is the function
+SHARED = Path(__file__).parents[2] / "shared"
+PACKAGE = Path(module.__file__ or "").parent
+linux = pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
+
+
+def image(path: Path, height: int = 3, width: int = 4) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    Image.new("L", (width, height)).save(content, "PNG")
+    path.write_bytes(content.getvalue())
+    return path
+
+
+def images(root: Path, *names: str) -> Path:
+    for i, name in enumerate(names):
+        image(root / name, 3 + i, 4)
+    return root
+
+
+def names(manifest: Manifest) -> list[str]:
+    """Paths relative to the first source."""
+    root = manifest.sources[0]["root"]
+    return [os.path.relpath(path, root) for path in manifest.paths]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return images(tmp_path / "photos", "a.png", "b/c.png", "b/d.png", "e.png")
+
+
+@pytest.fixture
+def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Scan, and tell which images and captions were read."""
+    jobs: list[Job] = []
+    real = module.read_in_order
+
+    def spy(batches, **options):
+        taken = list(batches)
+        jobs.extend(job for batch in taken for job in batch)
+        return real(iter(taken), **options)
+
+    monkeypatch.setattr(module, "read_in_order", spy)
+
+    def run(sources, **options) -> tuple[Manifest, list[str], list[str]]:
+        jobs.clear()
+        manifest = scan(sources, cache_dir=tmp_path / "cache", **options)
+        read = [Path(job[0]).name for job in jobs if job[0]]
+        return manifest, read, [Path(job[1]).name for job in jobs if job[1]]
+
+    return run
+
+
+# ------------------------------------------------------------------ what is listed
+
+
+def test_images_in_the_order_of_their_relative_paths(tmp_path):
+    root = images(
+        tmp_path / "p",
+        *("b/x.png", "b.png", "b-a.png", "a/z/q.png", "a/Z.png", "B.png", "b/a/y.png", "c.png"),
+    )
+    manifest = scan(root, cache_dir=tmp_path / "cache")
+    found = [path.removeprefix(f"{root}/") for path in manifest.paths]
+    assert found == sorted(found)
+    assert len(found) == 8
+    assert manifest.sizes[found.index("b/x.png")].tolist() == [3, 4]
+    assert manifest.sizes[found.index("c.png")].tolist() == [10, 4]
+    assert manifest.file.parent == tmp_path / "cache"
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == [manifest.file.name]
+
+
+def test_hidden_files_and_other_suffixes_are_left_out(tmp_path):
+    kept = ["A.PNG", "b.JpEg", "c.d.tiff"]
+    left_out = [".a.png", ".git/a.png", "a.txt", "png", "a.png.part", "b/.c/d.png", "a.svg"]
+    manifest = scan(images(tmp_path / "p", *kept, *left_out), cache_dir=tmp_path / "c")
+    assert sorted(names(manifest)) == sorted(kept)
+    assert len(manifest.refused) == 0
+
+
+def test_names_of_any_kind(tmp_path):
+    strange = ["with space.png", "new\nline.png", "ü/日本/🐈.png", "e\u0301.png", "'\",;=.png"]
+    root = images(tmp_path / "p h ö", *strange)
+    for name in strange:
+        (root / name).with_suffix(".txt").write_text(name, encoding="utf-8")
+    (root / 'bad\n,".png').write_bytes(b"")
+    manifest = scan(root, cache_dir=tmp_path / "c")
+    assert sorted(names(manifest)) == sorted(strange)
+    assert list(manifest.captions) == names(manifest)
+    assert all(Path(path).is_file() for path in manifest.paths)
+    with next((tmp_path / "c").glob("refused-*.csv")).open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [
+            ["path", "reason"],
+            [str(root / 'bad\n,".png'), "empty: 0 bytes"],
+        ]
+
+
+@linux
+def test_names_that_are_no_unicode_are_refused_by_name(tmp_path):
+    root = images(tmp_path / "p", "a.png")
+    bad = os.fsdecode(b"caf\xe9.png")
+    image(root / bad)
+    image(root / os.fsdecode(b"d\xffr") / "b.png")
+    manifest = scan(root, cache_dir=tmp_path / "c")
+    assert names(manifest) == ["a.png"]
+    assert [tuple(refused) for refused in manifest.refused] == [
+        (f"{root}/caf\\xe9.png", "the name is not valid UTF-8; rename the file"),
+        (f"{root}/d\\xffr/b.png", "the name is not valid UTF-8; rename the file"),
+    ]
+    assert scan(root, cache_dir=tmp_path / "c").id == manifest.id
+
+
+@linux
+def test_a_root_that_is_no_unicode(tmp_path):
+    root = images(tmp_path / os.fsdecode(b"p\xff"), "a.png", "b.png")
+    (root / "b.png").write_bytes(b"")
+    manifest = scan(root, cache_dir=tmp_path / "c")
+    assert Path(manifest.path(0)).is_file()
+    assert scan(root, cache_dir=tmp_path / "c").id == manifest.id
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_what_is_no_file_is_left_out(tmp_path):
+    root = images(tmp_path / "p", "a.png", "b.png/c.png")
+    os.mkfifo(root / "pipe.png")  # opening it would wait for ever
+    os.mkfifo(root / "a.txt")
+    manifest = scan(root, cache_dir=tmp_path / "c")
+    assert names(manifest) == ["a.png", "b.png/c.png"]
+    assert list(manifest.captions) == ["", ""]
+
+
+def test_folders_deeper_than_the_stack(tmp_path):
+    folder = tmp_path / "p"
+    made = []
+    for _ in range(1200):
+        folder.mkdir()
+        made.append(folder)
+        folder = Path(f"{folder}/d")
+    deepest = image(made[-1] / "a.png")
+    try:
+        assert len(scan(tmp_path / "p", cache_dir=tmp_path / "c")) == 1
+    finally:
+        deepest.unlink()
+        for folder in reversed(made):  # shutil.rmtree would exceed the stack
+            folder.rmdir()
+
+
+def test_paths_from_the_working_directory_and_from_home(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = [photos, str(photos), "photos", "./photos/", "~/photos", Path("b/../photos")]
+    assert len({scan(path, cache_dir="cache").id for path in given}) == 1
+    assert manifest_file("photos", "cache") == scan("photos", cache_dir="cache").file
+
+
+# ------------------------------------------------------------------ captions and repeats
+
+
+def test_captions(tmp_path):
+    root = images(tmp_path / "p", "a.png", "b.c.png", "d.png", "e/a.png")
+    (root / "a.txt").write_bytes(b"\xef\xbb\xbf a cat \r\n")
+    (root / "b.c.txt").write_bytes(b"caf\xe9")
+    (root / "d.caption").write_text("another suffix")
+    (root / "e/a.txt").mkdir()
+    manifest = scan(root, cache_dir=tmp_path / "c")
+    assert list(manifest.captions) == ["a cat", "caf\ufffd", "", ""]
+    other = scan(FolderSource(root, captions=".caption"), cache_dir=tmp_path / "c")
+    assert list(other.captions) == ["", "", "another suffix", ""]
+    none = scan(FolderSource(root, captions=None), cache_dir=tmp_path / "c")
+    assert list(none.captions) == [""] * 4
+
+
+def test_changes_of_captions(photos, again):
+    assert again(photos)[2] == []
+    (photos / "a.txt").write_text("one")
+    (photos / "e.txt").write_text("two")
+    manifest, read, captions = again(photos)
+    assert (read, captions) == ([], ["a.txt", "e.txt"])
+    assert list(manifest.captions) == ["one", "", "", "two"]
+    (photos / "a.txt").write_text("more")
+    os.utime(photos / "a.txt", (1, 1))
+    (photos / "e.txt").unlink()
+    manifest, read, captions = again(photos)
+    assert (read, captions) == ([], ["a.txt"])
+    assert list(manifest.captions) == ["more", "", "", ""]
+    image(photos / "a.png", 9, 9)
+    manifest, read, captions = again(photos)
+    assert (read, captions) == (["a.png"], [])
+    assert manifest.caption(0) == "more"
+    assert manifest.sizes[0].tolist() == [9, 9]
+
+
+def test_a_caption_that_cannot_be_read_is_tried_again(photos, again, monkeypatch, caplog):
+    (photos / "a.txt").write_text("one")
+    with monkeypatch.context() as patch:
+        patch.setattr("lit_buckets.headers.read_caption", lambda _: None)
+        manifest, _, _ = again(photos)
+    assert manifest.caption(0) == ""
+    assert "1 caption files could not be opened" in caplog.text
+    manifest, read, captions = again(photos)
+    assert (read, captions) == ([], ["a.txt"])
+    assert manifest.caption(0) == "one"
+
+
+def test_repeats(photos, again):
+    manifest, _, _ = again(FolderSource(photos, 3))
+    assert manifest.repeats.tolist() == [3] * 4
+    other, read, _ = again(FolderSource(photos, repeats=5))
+    assert other.repeats.tolist() == [5] * 4
+    assert other.fingerprint != manifest.fingerprint
+    assert other.file != manifest.file  # another run may be using that
+    assert read == []
+
+
+@pytest.mark.parametrize("repeats", [0, -1, 1.5, True, "2"])
+def test_repeats_must_be_a_number(repeats):
+    with pytest.raises(ConfigError, match="must be a whole number of at least 1"):
+        FolderSource("photos", repeats)
+
+
+@pytest.mark.parametrize("captions", ["txt", "", ".png", "./a.txt"])
+def test_captions_must_be_a_suffix(captions):
+    with pytest.raises(ConfigError, match="must be the suffix of text files"):
+        FolderSource("photos", captions=captions)
+
+
+# ------------------------------------------------------------------ the second start
+
+
+def test_nothing_is_read_and_nothing_written_where_nothing_changed(photos, again):
+    (photos / "bad.png").write_bytes(b"bad")
+    first, read, _ = again(photos)
+    assert sorted(read) == ["a.png", "bad.png", "c.png", "d.png", "e.png"]
+    report = next(first.file.parent.glob("refused-*.csv"))
+    before = [first.file.stat(), report.stat()]
+    second, read, _ = again(photos)
+    assert read == []
+    assert [first.file.stat(), report.stat()] == before
+    assert second.id == first.id
+    assert list(second.refused) == list(first.refused)
+
+
+def test_only_what_changed_is_read(photos, again):
+    first, _, _ = again(photos)
+    image(photos / "b/c.png", 50, 60)
+    image(photos / "b/a.png", 7, 8)
+    os.utime(photos / "e.png", ns=(1, 1))
+    (photos / "b/d.png").unlink()
+    second, read, _ = again(photos)
+    assert sorted(read) == ["a.png", "c.png", "e.png"]
+    assert names(second) == ["a.png", "b/a.png", "b/c.png", "e.png"]
+    assert second.sizes.tolist() == [[3, 4], [7, 8], [50, 60], [6, 4]]
+    assert len(first) == 4  # still mapped as it was
+    assert first.path(2).endswith("b/d.png")
+    assert again(photos)[1] == []
+
+
+def test_same_length_and_another_time_is_a_change(photos, again):
+    again(photos)
+    content = (photos / "a.png").read_bytes().replace(b"\0\0\0\x03", b"\0\0\0\x09", 1)
+    status = (photos / "a.png").stat()
+    (photos / "a.png").write_bytes(content)
+    os.utime(photos / "a.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert again(photos)[1] == ["a.png"]
+
+
+def test_a_refused_file_that_was_repaired_comes_back(photos, again):
+    (photos / "a.png").write_bytes(b"bad")
+    first, _, _ = again(photos)
+    assert len(first) == 3
+    report = next(first.file.parent.glob("refused-*.csv"))
+    image(photos / "a.png", 5, 5)
+    second, read, _ = again(photos)
+    assert read == ["a.png"]
+    assert second.sizes[0].tolist() == [5, 5]
+    assert not second.refused
+    assert not report.exists()
+
+
+def test_what_could_not_be_opened_is_tried_again(photos, again, monkeypatch):
+    real = module.read_in_order
+
+    def gone(batches, **options):
+        for batch in batches:
+            (photos / "e.png").rename(photos / "away")
+            yield from real([batch], **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "read_in_order", gone)
+        first = scan(photos, cache_dir=photos.parent / "cache")
+    assert [refused.reason for refused in first.refused] == [
+        "cannot be opened: No such file or directory"
+    ]
+    (photos / "away").rename(photos / "e.png")
+    second, read, _ = again(photos)
+    assert read == ["e.png"]
+    assert len(second) == 4
+
+
+def test_another_limit_of_pixels(photos, again):
+    image(photos / "a.png", 100, 100)
+    assert len(again(photos)[0]) == 4
+    low, read, _ = again(photos, max_image_pixels=9999)
+    assert read == ["a.png"]
+    assert [refused.reason for refused in low.refused] == [
+        "too many pixels: height 100 x width 100 = 10,000 exceed max_image_pixels=9,999"
+    ]
+    assert again(photos, max_image_pixels=9999)[1] == []
+    high, read, _ = again(photos, max_image_pixels=10_000)
+    assert read == ["a.png"]
+    assert len(high) == 4
+
+
+def test_a_new_pillow_gets_another_chance_at_refused_files(photos, again, monkeypatch):
+    (photos / "a.png").write_bytes(b"bad")
+    again(photos)
+    monkeypatch.setattr(module.PIL, "__version__", "99.0")
+    assert again(photos)[1] == ["a.png"]
+    assert again(photos)[1] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged", None])
+def test_a_damaged_manifest_is_made_anew(photos, again, caplog, content):
+    first, _, _ = again(photos)
+    good = first.file.read_bytes()
+    first.file.write_bytes(good[:-50] if content is None else content)
+    second, read, _ = again(photos)
+    assert len(read) == 4
+    assert second.fingerprint == first.fingerprint
+    assert "is damaged" in caplog.text
+    assert "It is made anew." in caplog.text
+
+
+def test_images_that_failed_in_decoding_are_left_out_until_they_change(photos, again):
+    first, _, _ = again(photos)
+    first.mark_failed(1, "image file is truncated")
+    second, read, _ = again(photos)
+    assert read == []
+    assert [refused.reason for refused in second.refused] == [
+        "failed in decoding: image file is truncated"
+    ]
+    assert names(second) == ["a.png", "b/d.png", "e.png"]
+    assert again(photos)[0].id == second.id
+    image(photos / "b/c.png", 9, 9)
+    third, read, _ = again(photos)
+    assert read == ["c.png"]
+    assert len(third) == 4
+    third.mark_failed(0, "cut")
+    assert len(again(photos)[0]) == 3
+    (photos.parent / "cache/failed.jsonl").unlink()
+    fourth, read, _ = again(photos)
+    assert read == ["a.png"]
+    assert len(fourth) == 4
+
+
+# ------------------------------------------------------------------ several sources
+
+
+def test_sources_follow_one_another(photos, tmp_path, again):
+    other = images(tmp_path / "other", "a.png", "z.png")
+    sources = [photos, FolderSource(other, repeats=2)]
+    manifest, _, _ = again(sources)
+    expected = [photos / name for name in ("a.png", "b/c.png", "b/d.png", "e.png")]
+    expected += [other / "a.png", other / "z.png"]
+    assert list(manifest.paths) == [str(path) for path in expected]
+    assert manifest.repeats.tolist() == [1, 1, 1, 1, 2, 2]
+    assert again(sources)[1] == []
+    image(other / "z.png", 80, 80)
+    (photos / "b/c.png").unlink()
+    manifest, read, _ = again(sources)
+    assert read == ["z.png"]
+    assert manifest.sizes[-1].tolist() == [80, 80]
+    assert len(manifest) == 5
+
+
+def test_a_source_that_is_known_is_not_read_again(photos, tmp_path, again):
+    again(photos)
+    other = images(tmp_path / "other", "z.png")
+    assert again([other, photos])[1] == ["z.png"]
+    assert again([photos, other])[1] == []
+    assert again(other)[1] == []
+    assert again(FolderSource(other, captions=None))[1] == ["z.png"]
+
+
+def test_a_folder_inside_another_source_is_left_to_its_own(photos, again):
+    manifest, _, _ = again([photos, FolderSource(photos / "b", repeats=5)])
+    assert names(manifest) == ["a.png", "e.png", "b/c.png", "b/d.png"]
+    assert manifest.repeats.tolist() == [1, 1, 5, 5]
+    turned, _, _ = again([FolderSource(photos / "b", repeats=5), photos])
+    assert sorted(turned.paths) == sorted(manifest.paths)
+
+
+def test_one_folder_twice_is_refused(photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    for twice in ([photos, photos], [photos, FolderSource(tmp_path / "link", 2)]):
+        with pytest.raises(DataError, match="is listed twice among 2 sources"):
+            scan(twice, cache_dir=tmp_path / "cache")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A source of another kind: the protocol is all that it needs."""
+
+    paths: tuple[str, ...]
+    root: str = ""
+    repeats: int = 1
+
+    def identity(self) -> Mapping[str, str | bool | None]:
+        return {"kind": "table", "paths": "|".join(self.paths)}
+
+    def entries(self, *, apart_from=()) -> Iterator[Entry]:
+        for path in self.paths:
+            status = Path(path).stat()
+            yield Entry(path, status.st_size, status.st_mtime_ns)
+
+    def caption_path(self, path: str) -> str:
+        raise AssertionError("no entry has a caption")
+
+
+def test_any_source_that_keeps_to_the_protocol(photos, again):
+    source = Table((str(photos / "e.png"), str(photos / "a.png")))
+    assert isinstance(source, Source)
+    assert isinstance(FolderSource(photos), Source)
+    manifest, _, _ = again(source)
+    assert list(manifest.paths) == list(source.paths)
+    assert manifest.sizes[:, 0].tolist() == [6, 3]
+    assert again(source)[1] == []
+
+
+# ------------------------------------------------------------------ links
+
+
+def test_links_that_stay_inside(photos, tmp_path):
+    (photos / "z.png").symlink_to(photos / "a.png")
+    (photos / "round").symlink_to(photos)
+    (photos / "b/up").symlink_to(photos.parent)
+    (photos / "again").symlink_to("b")
+    for follow in (False, True):
+        source = FolderSource(photos, follow_links=follow)
+        manifest = scan(source, cache_dir=tmp_path / "c")
+        assert names(manifest) == ["a.png", "b/c.png", "b/d.png", "e.png", "z.png"]
+        assert len(manifest.refused) == 0
+
+
+def test_links_that_lead_out(photos, tmp_path):
+    out = images(tmp_path / "out", "x.png", "deep/y.png")
+    (out / "round").symlink_to(out)
+    (out / "back").symlink_to(photos)
+    (photos / "k.png").symlink_to(out / "x.png")
+    (photos / "l").symlink_to(out)
+    (photos / "m").symlink_to(out / "deep")
+    manifest = scan(photos, cache_dir=tmp_path / "c")
+    assert len(manifest) == 4
+    assert [os.path.relpath(refused.path, photos) for refused in manifest.refused] == [
+        *("k.png", "l", "m")
+    ]
+    assert all("follow_links" in refused.reason for refused in manifest.refused)
+    assert scan(photos, cache_dir=tmp_path / "c").id == manifest.id
+    followed = scan(FolderSource(photos, follow_links=True), cache_dir=tmp_path / "c")
+    assert names(followed)[-3:] == ["k.png", "l/deep/y.png", "l/x.png"]
+    assert len(followed) == 7
+    assert not followed.refused
+
+
+def test_broken_links_and_links_of_captions(photos, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for the model")
+    (photos / "a.txt").symlink_to(secret)
+    (photos / "x.png").symlink_to("nowhere.png")
+    (photos / "y.png").symlink_to("y.png")
+    (photos / "z.txt").symlink_to("nowhere.txt")
+    manifest = scan(photos, cache_dir=tmp_path / "c")
+    reasons = {Path(path).name: reason for path, reason in manifest.refused}
+    assert reasons.keys() == {"a.png", "x.png", "y.png"}
+    assert "its caption 'a.txt' is a link that leads out" in reasons["a.png"]
+    assert reasons["x.png"] == "cannot be opened: a link, No such file or directory"
+    assert "not for" not in "".join(manifest.captions)
+    (photos / "a.txt").unlink()
+    assert names(scan(photos, cache_dir=tmp_path / "c"))[0] == "a.png"
+
+
+def test_a_folder_that_cannot_be_listed_is_named(photos, tmp_path, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("/b/"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        manifest = scan(photos, cache_dir=tmp_path / "c")
+    assert [tuple(refused) for refused in manifest.refused] == [
+        (f"{photos}/b/", "cannot be opened: folder not listed, Permission denied")
+    ]
+    assert len(scan(photos, cache_dir=tmp_path / "c")) == 4
+
+
+# ------------------------------------------------------------------ errors
+
+
+def test_a_missing_folder_names_the_nearest(photos, tmp_path):
+    for wrong in ("photo", "photo/deeper/still"):
+        with pytest.raises(DataError) as error:
+            scan(tmp_path / wrong, cache_dir=tmp_path / "c")
+        assert str(error.value) == (
+            f"path='{tmp_path}/{wrong}' does not exist: '{tmp_path}' holds no 'photo'. "
+            f"Did you mean '{photos}'?"
+        )
+    assert not (tmp_path / "c").exists()
+
+
+def test_folders_without_an_image(photos, tmp_path):
+    empty = tmp_path / "empty"
+    (empty / "more").mkdir(parents=True)
+    (empty / "a.txt").write_text("no image")
+    for sources in (empty, [photos, empty]):
+        with pytest.raises(DataError, match=rf"path='{empty}' holds no image: "):
+            scan(sources, cache_dir=tmp_path / "c")
+    with pytest.raises(DataError, match="is a file, not a folder"):
+        scan(photos / "a.png", cache_dir=tmp_path / "c")
+    with pytest.raises(DataError, match="list of sources is empty"):
+        scan([], cache_dir=tmp_path / "c")
+
+
+def test_a_folder_without_a_readable_image(photos, tmp_path):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for i in range(5):
+        (broken / f"{i}.png").write_bytes(b"x" * i)
+    for sources in (broken, [photos, broken]):
+        with pytest.raises(DataError) as error:
+            scan(sources, cache_dir=tmp_path / "c")
+        assert str(error.value) == (
+            f"path='{broken}' holds no image that can be read: all 5 are refused: "
+            f"'0.png' (empty: 0 bytes); "
+            f"'1.png' (not an image in a format that is read (1 bytes)); "
+            f"'2.png' (not an image in a format that is read (2 bytes)); and 2 more. "
+            f"Check the path, or repair the files."
+        )
+
+
+def test_unreadable_files_stop_the_run_if_asked(photos, tmp_path, again):
+    (photos / "bad.png").write_bytes(b"")
+    for _ in range(2):  # the second time from the manifest
+        with pytest.raises(DataError, match=r"1 of 5 files cannot be read: '.*bad.png' \(empty"):
+            again(photos, on_unreadable="error")
+    manifest, read, _ = again(photos)
+    assert len(manifest) == 4
+    assert read == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"on_unreadable": "ignore"}, {"max_image_pixels": 0}, {"workers": 0}]
+)
+def test_arguments_out_of_range(photos, tmp_path, wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        scan(photos, cache_dir=tmp_path / "c", **wrong)
+
+
+def test_a_cache_that_cannot_be_written(photos, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"cache_dir='.*file' cannot be written: "):
+        scan(photos, cache_dir=tmp_path / "file")
+
+
+def test_one_line_is_logged(photos, tmp_path, caplog):
+    (photos / "bad.png").write_bytes(b"")
+    with caplog.at_level(logging.INFO, logger="lit_buckets"):
+        scan(photos, cache_dir=tmp_path / "c")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("4 images, 1 refused (see ")
+    assert "5 read anew" in caplog.messages[0]
+
+
+# ------------------------------------------------------------------ many hands
+
+
+def table_of(manifest: Manifest) -> list[dict[str, object]]:
+    return [dict(row) for row in manifest.all_rows.to_pylist()]
+
+
+def many(root: Path, count: int = 300) -> Path:
+    for i in range(count):
+        path = image(root / f"{i % 7}" / f"{i}.png", 1 + i % 50, 1 + i % 31)
+        path.with_suffix(".txt").write_text(f"number {i}\n")
+    (root / "3/bad.png").write_bytes(b"bad")
+    return root
+
+
+def test_threads_and_processes_find_the_same(tmp_path, monkeypatch):
+    root = many(tmp_path / "p")
+    alone = table_of(scan(root, cache_dir=tmp_path / "c1", workers=1))
+    assert len(alone) == 301
+    assert alone[-1]["reason"]
+    assert table_of(scan(root, cache_dir=tmp_path / "c2", workers=3)) == alone
+    monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
+    monkeypatch.setattr(readers, "_Helper", helper := CountedHelper)
+    assert table_of(scan(root, cache_dir=tmp_path / "c3", workers=2)) == alone
+    assert helper.answers >= 5  # 301 files in batches of 64
+    assert not helper.running()
+
+
+class CountedHelper(readers._Helper):
+    answers = 0
+    processes: list[subprocess.Popen[bytes]] = []  # noqa: RUF012
+
+    def _ask(self, process, batch, max_image_pixels):
+        answer = super()._ask(process, batch, max_image_pixels)
+        CountedHelper.answers += 1
+        self.processes.append(process)
+        return answer
+
+    @classmethod
+    def running(cls) -> bool:
+        return any(process.poll() is None for process in cls.processes)
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit", "print('no json'); input()"])
+def test_helpers_that_die_are_made_up_for(tmp_path, monkeypatch, program):
+    root = many(tmp_path / "p")
+    monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
+    monkeypatch.setattr(readers, "_PROGRAM", program)
+    assert len(scan(root, cache_dir=tmp_path / "c", workers=2)) == 300
+
+
+def test_no_helper_without_a_python_to_start(tmp_path, monkeypatch):
+    root = many(tmp_path / "p")
+    monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
+    for executable in ("", "/no/such/python"):
+        monkeypatch.setattr(sys, "executable", executable)
+        assert len(scan(root, cache_dir=tmp_path / f"c{len(executable)}", workers=2)) == 300
+
+
+def test_an_error_in_between_ends_all_helpers(tmp_path, monkeypatch):
+    root = many(tmp_path / "p")
+    monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
+    monkeypatch.setattr(readers, "_Helper", CountedHelper)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Progress, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scan(root, cache_dir=tmp_path / "c", workers=2)
+    assert not CountedHelper.running()
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_bar_shows_in_a_terminal_alone(photos, tmp_path, capfd):
+    scan(photos, cache_dir=tmp_path / "c1")
+    assert capfd.readouterr().err == ""
+    scan(photos, cache_dir=tmp_path / "c2", progress=True)
+    scan(photos, cache_dir=tmp_path / "c3", progress=False)
+
+
+# ------------------------------------------------------------------ kills, and others at work
+
+
+# the package without its __init__: importing torch takes seconds
+CHILD = f"""
+import os, sys, types
+package = types.ModuleType("lit_buckets")
+package.__path__ = [{str(PACKAGE)!r}]
+sys.modules["lit_buckets"] = package
+from lit_buckets.scan import scan
+root, cache = sys.argv[1:]
+"""
+
+
+def child(program: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CHILD + program, *map(str, arguments)]
+    return subprocess.Popen(command, text=True, **options)  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_the_old_one_or_the_new_one(tmp_path):
+    root, cache = many(tmp_path / "p"), tmp_path / "c"
+    program = """
+print("ready", flush=True)
+for i in range(10**9):
+    os.utime(f"{root}/0/0.png", ns=(i, i))
+    os.utime(f"{root}/0/7.txt", ns=(i, i))
+    scan(root, cache_dir=cache)
+"""
+    file = manifest_file(root, cache)
+    for seed in range(8):
+        with child(program, root, cache, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(random.Random(seed).uniform(0, 0.4))
+            process.send_signal(signal.SIGKILL)
+        if file.exists():
+            assert len(Manifest.open(file)) == 300
+        manifest = scan(root, cache_dir=cache)
+        assert len(manifest) == 300
+        assert manifest.caption(0) == "number 0"
+    left_over = list(cache.glob(".*.tmp"))
+    for temporary in left_over:
+        os.utime(temporary, (0, 0))
+    image(root / "new.png")
+    scan(root, cache_dir=cache)
+    assert list(cache.glob(".*.tmp")) == []
+
+
+@pytest.mark.slow
+def test_processes_at_once_do_no_harm(tmp_path):
+    root, cache = many(tmp_path / "p"), tmp_path / "c"
+    program = """
+print("ready", flush=True)
+sys.stdin.readline()
+manifest = scan(root, cache_dir=cache)
+rest, part = manifest.split(0.1, cache)
+print(manifest.fingerprint, rest.fingerprint, part.fingerprint, len(manifest), manifest.id)
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [child(program, root, cache, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len({tuple(answer[:4]) for answer in answers}) == 1
+    assert answers[0][3] == "300"
+    assert list(cache.glob(".*.tmp")) == []
+    assert scan(root, cache_dir=cache).id in {answer[4] for answer in answers}
+
+
+# ------------------------------------------------------------------ real files
+
+
+@pytest.mark.skipif(not (SHARED / "photos").is_dir(), reason="the files are not here")
+def test_photographs(tmp_path):
+    manifest = scan(SHARED / "photos", cache_dir=tmp_path / "c")
+    assert len(manifest) == 226
+    assert not manifest.refused
+    assert np.all(manifest.sizes > 0)
+
+
+@pytest.mark.skipif(not (SHARED / "hard_images").is_dir(), reason="the files are not here")
+def test_hard_images(tmp_path):
+    manifest = scan(SHARED / "hard_images", cache_dir=tmp_path / "c")
+    assert sorted(Path(path).name for path, _ in manifest.refused) == [
+        *("decompression_bomb.gif", "empty.jpg", "png_decompression_dos.png", "text.jpg")
+    ]
+    turned = [i for i, path in enumerate(manifest.paths) if "/orientation/" in path]
+    assert len(turned) == 9
+    assert len({tuple(size) for size in manifest.sizes[turned].tolist()}) == 1
