@@ -120,7 +120,7 @@ class Interleaving:
         if self._key is not None:
             size = len(buckets)
             shuffle = Permutations(np.array([size]), keys_of(self._key, [len(shares) + block]))
-            buckets = buckets[shuffle(np.zeros(size, dtype=np.int64), np.arange(size))]
+            buckets = buckets[shuffle(np.zeros(1, dtype=np.int64), np.arange(size))]
         return buckets, (self._head + before)[buckets] + _occurrences(buckets)
 
 
