@@ -42,17 +42,18 @@ class UNet(nn.Module):
     """Sees the image behind the noise, in any shape whose sides are multiples of 16.
 
     Args:
-        widths: Channels at a half, a quarter, and so on of the resolution.
+        widths: Channels, doubled strides apart.
+        patch: Side of the square of pixels that is seen as one.
         condition: Length of the vector that time and sizes become.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (48, 96, 160), condition: int = 256) -> None:
+    def __init__(self, widths: tuple[int, ...] = (96, 160), patch: int = 4, condition: int = 256) -> None:
         super().__init__()
-        deep = widths[-1]
+        deep, self.patch = widths[-1], patch
         self.condition = nn.Sequential(
             nn.Linear(7 * 32, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
         )
-        self.enter = nn.Conv2d(3 * 4 + 2, widths[0], 3, padding=1)
+        self.enter = nn.Conv2d(3 * patch**2 + 2, widths[0], 3, padding=1)
         self.down = nn.ModuleList(Block(a, b, condition) for a, b in pairwise((widths[0], *widths)))
         self.middle = nn.ModuleList(Block(deep, deep, condition) for _ in range(2))
         self.attention = nn.MultiheadAttention(deep, num_heads=4, batch_first=True)
@@ -60,7 +61,7 @@ class UNet(nn.Module):
             Block(a + b, b, condition) for a, b in pairwise((deep, *reversed(widths)))
         )
         self.leave = nn.Sequential(
-            nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 3 * 4, 3, padding=1)
+            nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1)
         )
 
     def forward(self, x: Tensor, time: Tensor, sizes: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class UNet(nn.Module):
             (B, 3, H, W) images, without noise.
         """
         condition = self.condition(waves(torch.cat([1000 * time[:, None], sizes], dim=1)))
-        x = F.pixel_unshuffle(x, 2)
+        x = F.pixel_unshuffle(x, self.patch)
         rows, columns = (torch.linspace(-1, 1, n, device=x.device) for n in x.shape[-2:])
         place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(x), -1, -1, -1)
         x = torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)
@@ -88,7 +89,7 @@ class UNet(nn.Module):
         x = self.middle[1](x + self.attend(x), condition)
         for block, skip in zip(self.up, reversed(skips), strict=True):
             x = block(torch.cat([F.interpolate(x, scale_factor=2.0), skip], dim=1), condition)
-        return F.pixel_shuffle(self.leave(x), 2)
+        return F.pixel_shuffle(self.leave(x), self.patch)
 
     def attend(self, x: Tensor) -> Tensor:
         """What each place (B, C, H, W) learns from all others."""

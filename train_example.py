@@ -129,7 +129,8 @@ class StopOnInterrupt(L.Callback):
 def draw(flow: Flow, data: BucketDataModule, out: Path) -> None:
     """Write samples.png, in three shapes, and loss.png."""
     buckets = data.config.buckets
-    zoom = np.sqrt(np.median(data.manifest_of("train").sizes.prod(axis=1)) / buckets.max_area)
+    areas = data.manifest_of("train").sizes.prod(axis=1)
+    zoom = math.sqrt(float(np.median(areas)) / buckets.max_area)
     shapes = fit(RATIOS, max_area=buckets.max_area, divisor=buckets.divisor).tolist()
     rows = [[to_pil_image(image) for image in flow.sample(shape, zoom)] for shape in shapes]
     stack_rows(rows).save(out / "samples.png")

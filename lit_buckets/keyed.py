@@ -26,7 +26,7 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _CANDIDATES = 64  # pairs of bases tried
-_ROUNDS = 12  # each digit is shifted six times; fewer are not fair to very short lengths
+_ROUNDS = 10  # each digit is shifted five times; fewer are not fair to very short lengths
 
 
 def key_of(*words: int) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import repeat
 from operator import length_hint
 from typing import Any, Literal, NamedTuple
@@ -25,6 +24,7 @@ IntArray = npt.NDArray[np.int64]
 OnChange = Literal["error", "restart_epoch"]
 
 _STATE_VERSION = 1
+_AT_ONCE = 1 << 16  # places looked up together: enough to be quick, few enough to begin at once
 _ORDER, _ROUNDS = 1, 2  # what the epoch's key is mixed with for each use
 
 
@@ -180,7 +180,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         )
         step, before = self._start, self._base.step
         while step < before + len(rounds):
-            batches = rounds.read(self.rank, step - before)
+            batches = rounds.read(self.rank, step - before).head(_AT_ONCE)
             buckets = iter(batches.bucket.tolist())
             step += len(batches.bucket)
             # how far these are drawn is read off the iterator when somebody asks
@@ -326,15 +326,16 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
             _rows(repetition, batches.size) if order.repeats else _same_rows(0, batches.size),
         )
         # what calling BucketBatch does, less a Python frame: this line is the sampler's hot spot
-        return map(partial(tuple.__new__, BucketBatch), rows)
+        return map(tuple.__new__, repeat(BucketBatch), rows)
 
 
-def _rows(columns: npt.NDArray[Any], sizes: IntArray) -> list[npt.NDArray[Any]]:
+def _rows(columns: npt.NDArray[Any], sizes: IntArray) -> Iterable[npt.NDArray[Any]]:
     """The columns of a (longest, B) array as B arrays, cut to their sizes."""
-    return _cut(list(np.ascontiguousarray(columns.T)), sizes)
+    rows = np.ascontiguousarray(columns.T)
+    return _cut(list(rows), sizes) if sizes.min() < len(columns) else rows
 
 
-def _same_rows(value: int, sizes: IntArray) -> list[npt.NDArray[Any]]:
+def _same_rows(value: int, sizes: IntArray) -> Iterable[npt.NDArray[Any]]:
     """B arrays of one value, of these sizes: one array seen many times, and read-only."""
     row = np.full(sizes.max(), value, dtype=np.bool_ if isinstance(value, bool) else np.int64)
     row.flags.writeable = False

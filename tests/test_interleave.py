@@ -18,21 +18,21 @@ def sequence(order: Interleaving, place: int = 0) -> list[tuple[int, int]]:
     return found
 
 
-counts_ = st.lists(
-    st.one_of(st.integers(0, 3), st.integers(0, 200)), min_size=0, max_size=30
-).map(lambda counts: np.array(counts, dtype=np.int64))
+counts_ = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 200)), min_size=0, max_size=30).map(
+    lambda counts: np.array(counts, dtype=np.int64)
+)
 keys = st.one_of(st.none(), st.integers(0, 2**64 - 1))
 
 
 @settings(deadline=None, max_examples=200)
 @given(counts_, keys, st.booleans(), st.sampled_from([4, 64, 4096]), st.data())
-def test_each_bucket_comes_as_often_as_it_should_in_its_own_order(
-    counts, key, opens, block, data
-):
+def test_each_bucket_comes_as_often_as_it_should_in_its_own_order(counts, key, opens, block, data):
     standard, interleave._BLOCK = interleave._BLOCK, block
     try:
         present = np.flatnonzero(counts)
-        first = int(data.draw(st.sampled_from(present.tolist()))) if opens and len(present) else None
+        first = (
+            int(data.draw(st.sampled_from(present.tolist()))) if opens and len(present) else None
+        )
         order = Interleaving(counts, key=key, first=first)
         whole = sequence(order)
         for bucket, count in enumerate(counts.tolist()):
