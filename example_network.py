@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,30 +36,46 @@ class Block(nn.Module):
         return self.shortcut(x) + self.second(F.silu(hidden))
 
 
+class Attention(nn.Module):
+    """Each place learns from all others."""
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.mix = nn.MultiheadAttention(width, heads, batch_first=True)
+        nn.init.zeros_(self.mix.out_proj.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, C, H, W) to features of the same shape."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        mixed, _ = self.mix(tokens, tokens, tokens, need_weights=False)
+        return x + mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
 class UNet(nn.Module):
-    """Sees the image behind the noise, in any shape whose sides are multiples of 16.
+    """Sees the image behind the noise, in any shape whose sides are multiples of 8.
 
     Args:
-        widths: Channels, doubled strides apart.
-        patch: Side of the square of pixels that is seen as one.
+        fine: Channels at a quarter of the resolution.
+        coarse: Channels at an eighth of it.
+        depth: Blocks there, each with attention before it.
         condition: Length of the vector that time and sizes become.
     """
 
-    def __init__(self, widths: tuple[int, ...] = (96, 160), patch: int = 4, condition: int = 256) -> None:
+    def __init__(self, fine=64, coarse=128, depth=2, condition: int = 256) -> None:
         super().__init__()
-        deep, self.patch = widths[-1], patch
         self.condition = nn.Sequential(
             nn.Linear(7 * 32, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
         )
-        self.enter = nn.Conv2d(3 * patch**2 + 2, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(Block(a, b, condition) for a, b in pairwise((widths[0], *widths)))
-        self.middle = nn.ModuleList(Block(deep, deep, condition) for _ in range(2))
-        self.attention = nn.MultiheadAttention(deep, num_heads=4, batch_first=True)
-        self.up = nn.ModuleList(
-            Block(a + b, b, condition) for a, b in pairwise((deep, *reversed(widths)))
+        self.enter = nn.Conv2d(3 * 16 + 2, fine, 3, padding=1)
+        self.down = Block(fine, fine, condition)
+        self.deep = nn.ModuleList(
+            Block(fine if i == 0 else coarse, coarse, condition) for i in range(depth + 1)
         )
+        self.attend = nn.ModuleList(Attention(coarse) for _ in range(depth))
+        self.up = Block(coarse + fine, fine, condition)
         self.leave = nn.Sequential(
-            nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 3 * patch**2, 3, padding=1)
+            nn.GroupNorm(8, fine), nn.SiLU(), nn.Conv2d(fine, 3 * 16, 3, padding=1)
         )
 
     def forward(self, x: Tensor, time: Tensor, sizes: Tensor) -> Tensor:
@@ -76,23 +90,13 @@ class UNet(nn.Module):
             (B, 3, H, W) images, without noise.
         """
         condition = self.condition(waves(torch.cat([1000 * time[:, None], sizes], dim=1)))
-        x = F.pixel_unshuffle(x, self.patch)
+        x = F.pixel_unshuffle(x, 4)
         rows, columns = (torch.linspace(-1, 1, n, device=x.device) for n in x.shape[-2:])
         place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(x), -1, -1, -1)
         x = torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)
-        x, skips = self.enter(x), []
-        for block in self.down:
-            x = block(x, condition)
-            skips.append(x)
-            x = F.avg_pool2d(x, 2)
-        x = self.middle[0](x, condition)
-        x = self.middle[1](x + self.attend(x), condition)
-        for block, skip in zip(self.up, reversed(skips), strict=True):
-            x = block(torch.cat([F.interpolate(x, scale_factor=2.0), skip], dim=1), condition)
-        return F.pixel_shuffle(self.leave(x), self.patch)
-
-    def attend(self, x: Tensor) -> Tensor:
-        """What each place (B, C, H, W) learns from all others."""
-        tokens = x.flatten(2).transpose(1, 2)
-        mixed, _ = self.attention(tokens, tokens, tokens, need_weights=False)
-        return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+        fine = self.down(self.enter(x), condition)
+        x = self.deep[0](F.avg_pool2d(fine, 2), condition)
+        for attend, block in zip(self.attend, self.deep[1:], strict=True):
+            x = block(attend(x), condition)
+        x = self.up(torch.cat([F.interpolate(x, scale_factor=2.0), fine], dim=1), condition)
+        return F.pixel_shuffle(self.leave(x), 4)

@@ -2,8 +2,8 @@
 
 Bucket ``k`` occurs ``counts[k]`` times. The occurrences of a bucket keep their order
 (0, 1, 2, …); only how the buckets alternate is random. Nothing as long as the sequence is ever
-built: it is cut into blocks of about eight thousand, every block gets its even share of each bucket,
-and a block is shuffled by itself when it is read.
+built: it is cut into blocks of about eight thousand, every block gets its even share of each
+bucket, and a block is shuffled by itself when it is read.
 
     counts      a:6  b:3                      (a real block holds eight thousand)
     blocks      | a a b   | a a b   | a a b   |     even shares, from integer arithmetic

@@ -213,6 +213,7 @@ def plan_buckets(
     small_bucket: SmallBucket = "move",
     max_crop: float = 0.25,
     repeats: npt.ArrayLike | None = None,
+    left_out: Mapping[int, str] | None = None,
     dataset: str = "",
 ) -> BucketPlan:
     """Give each image a bucket.
@@ -230,6 +231,7 @@ def plan_buckets(
             ``max_crop``: then it stays. ``"exclude"`` does the same, but leaves the others out.
         max_crop: Largest crop loss that a moved image may suffer, in [0, 1).
         repeats: (N,) how often each image comes in an epoch, each at least 1.
+        left_out: Images that shall not come, and why, whatever their sizes.
         dataset: Fingerprint of the files; the plan carries it along.
 
     Returns:
@@ -252,10 +254,12 @@ def plan_buckets(
     )
     images = images.reshape(-1, 2).astype(np.int64, copy=False)
     bucket_sizes, bucket_of = _group(wanted)
-    moved, left_out = _settle_small(
+    excluded = dict(left_out or {})
+    bucket_of[list(excluded)] = -1
+    moved, stranded = _settle_small(
         images, bucket_sizes, bucket_of, min_images, small_bucket, max_crop
     )
-    excluded = {index: _left_out(wanted[index], min_images, max_crop) for index in left_out}
+    excluded |= {index: _stranded(wanted[index], min_images, max_crop) for index in stranded}
     kept, bucket_of = _drop_empty(bucket_of, len(bucket_sizes))
     return BucketPlan(
         sizes=images,
@@ -284,8 +288,9 @@ def _settle_small(
     max_crop: float,
 ) -> tuple[list[int], list[int]]:
     """Send the images of small buckets on, in place; return who was moved and who is left out."""
-    small = np.bincount(bucket_of, minlength=len(bucket_sizes)) < min_images
-    restless = np.flatnonzero(small[bucket_of])
+    present = np.flatnonzero(bucket_of >= 0)
+    small = np.bincount(bucket_of[present], minlength=len(bucket_sizes)) < min_images
+    restless = present[small[bucket_of[present]]]
     if small_bucket == "keep" or not restless.size:
         return [], []
     moves = np.zeros(len(restless), dtype=bool)
@@ -316,7 +321,7 @@ def _drop_empty(
     return np.flatnonzero(used), number[bucket_of]
 
 
-def _left_out(wanted: IntArray, min_images: int, max_crop: float) -> str:
+def _stranded(wanted: IntArray, min_images: int, max_crop: float) -> str:
     height, width = wanted.tolist()
     return (
         f"bucket {height}x{width} has fewer than min_images={min_images} images, and every other "

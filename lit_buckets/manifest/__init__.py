@@ -35,6 +35,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lit_buckets.errors import DataError
 from lit_buckets.manifest.columns import SCHEMA, as_batch, fingerprint, hash_strings
@@ -298,6 +299,29 @@ class Manifest:
         return {name: self._batch.column(name)[i].as_py() for name in names} | {
             "path": self._join(i)
         }
+
+    def failed(self, failures: Mapping[str, Failure]) -> dict[int, str]:
+        """Images that failed in decoding and have not changed since.
+
+        Args:
+            failures: From `read_failures`.
+
+        Returns:
+            The reason for each such image, by its row.
+        """
+        reasons: dict[int, str] = {}
+        source = self._source[: self._images]
+        paths = self._path.slice(0, self._images)
+        for place, root in enumerate(self._roots):
+            inside = {path[len(root) :]: path for path in failures if path.startswith(root)}
+            found = pc.is_in(paths, value_set=pa.array(inside, paths.type)).to_numpy(
+                zero_copy_only=False
+            )
+            for row in np.flatnonzero(found & (source == place)).tolist():
+                failure, now = failures[inside[paths[row].as_py()]], self.row(row)
+                if (failure.bytes, failure.mtime_ns) == (now["bytes"], now["mtime_ns"]):
+                    reasons[row] = failure.reason
+        return reasons
 
     def split(self, share: float, directory: str | os.PathLike[str]) -> tuple[Manifest, Manifest]:
         """Divide the images in two, the same way on every machine and in every run.

@@ -26,7 +26,7 @@ from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.manifest import Manifest, Refused, replace_file
 from lit_buckets.scan.changes import compare, described, find_known
-from lit_buckets.scan.listing import CAPTION_UNREAD, list_sources, without_failures
+from lit_buckets.scan.listing import CAPTION_UNREAD, list_sources
 from lit_buckets.scan.progress import Progress
 from lit_buckets.scan.reading import assemble, read_files
 from lit_buckets.sources import FolderSource, Source
@@ -59,8 +59,8 @@ def scan(
     image comes twice, and ``[{path: all}, {path: all/best, repeats: 5}]`` does what it says.
 
     Files that cannot be read are listed with their reasons in the manifest (`Manifest.refused`)
-    and in ``refused-<hash>.csv`` beside it. Images that failed in decoding, as loaders note it in
-    ``cache_dir/failed.jsonl``, are among them until they change or that file is deleted.
+    and in ``refused-<hash>.csv`` beside it. Images that fail only in decoding stay in the manifest,
+    so that it does not change under a run; see `Manifest.failed`.
 
     Args:
         path_or_sources: A folder, a `Source`, or several of them.
@@ -86,7 +86,7 @@ def scan(
     report = file.with_name(file.stem.replace("manifest", "refused") + ".csv")
     settings = {"max_image_pixels": max_image_pixels, "pillow": PIL.__version__}
     with Progress(progress) as bar:
-        listing = without_failures(list_sources(sources, bar), sources, file.parent)
+        listing = list_sources(sources, bar)
         known = find_known(file, sources)
         todo = compare(listing, known, sources, settings)
         manifest = known.exact

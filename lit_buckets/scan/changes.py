@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from lit_buckets.headers import UNOPENED
 from lit_buckets.manifest import SCHEMA, Manifest, ManifestError
-from lit_buckets.scan.listing import FAILED, NO_CAPTION
+from lit_buckets.scan.listing import NO_CAPTION
 from lit_buckets.sources import Source
 
 __all__ = ["Known", "Todo", "compare", "described", "find_known"]
@@ -172,7 +172,7 @@ def _worth_another_try(
 ) -> BoolArray:
     """Files that might fare otherwise although they have not changed."""
     reason = rows.column("reason")
-    again = pc.or_(pc.starts_with(reason, UNOPENED), pc.starts_with(reason, FAILED)).to_numpy()
+    again = pc.starts_with(reason, UNOPENED).to_numpy()
     if read_under != settings:
         area = rows.column("height").to_numpy().astype(np.int64) * rows.column("width").to_numpy()
         again = again | pc.not_equal(reason, "").to_numpy() | (area > settings["max_image_pixels"])

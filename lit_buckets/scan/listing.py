@@ -5,27 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lit_buckets.errors import DataError
 from lit_buckets.headers import SUFFIXES
-from lit_buckets.manifest import SCHEMA, read_failures
+from lit_buckets.manifest import SCHEMA
 from lit_buckets.scan.progress import Progress
 from lit_buckets.sources import Entry, FolderSource, Source
 
-__all__ = ["BLOCK", "CAPTION_UNREAD", "FAILED", "NO_CAPTION", "list_sources", "without_failures"]
+__all__ = ["BLOCK", "CAPTION_UNREAD", "NO_CAPTION", "list_sources"]
 
 #: Rows that are held as Python objects at a time.
 BLOCK = 2**13
 #: In place of a caption file's time of change, where there is none, or it could not be read.
 NO_CAPTION, CAPTION_UNREAD = -1, -2
-#: How the reason begins for an image that failed in decoding.
-FAILED = "failed in decoding"
 
 
 def list_sources(sources: Sequence[Source], bar: Progress) -> pa.Table:
@@ -81,26 +77,3 @@ def _table(**columns: Any) -> pa.Table:
         pa.array(column, field.type) for column, field in zip(columns.values(), fields, strict=True)
     ]
     return pa.table(arrays, schema=pa.schema(fields))
-
-
-def without_failures(listing: pa.Table, sources: Sequence[Source], cache: Path) -> pa.Table:
-    """The listing with a reason for every image that failed in decoding, and has not changed."""
-    reasons: dict[int, str] = {}
-    paths, places = listing.column("path"), listing.column("source").to_numpy()
-    lengths, times = listing.column("bytes").to_numpy(), listing.column("mtime_ns").to_numpy()
-    failures = read_failures(cache)
-    for place, source in enumerate(sources):
-        prefix = f"{source.root}/" if source.root else ""
-        inside = {path[len(prefix) :]: path for path in failures if path.startswith(prefix)}
-        found = pc.is_in(paths, value_set=pa.array(inside, pa.large_string())).to_numpy()
-        for row in np.flatnonzero(found & (places == place)).tolist():
-            failure = failures[inside[paths[row].as_py()]]
-            if (failure.bytes, failure.mtime_ns) == (lengths[row], times[row]):
-                reasons[row] = f"{FAILED}: {failure.reason}"
-    if not reasons:
-        return listing
-    mask = np.zeros(len(listing), dtype=bool)
-    mask[list(reasons)] = True
-    new = pa.array([reasons[row] for row in sorted(reasons)], pa.large_string())
-    merged = pc.replace_with_mask(listing.column("reason"), pa.array(mask), new)
-    return listing.set_column(listing.column_names.index("reason"), SCHEMA.field("reason"), merged)
