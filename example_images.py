@@ -68,9 +68,10 @@ def make_images(folder: Path, count: int = 400, seed: int = 0) -> Path:
     return folder
 
 
-def paint_landscape(height: int, width: int, rng: np.random.Generator) -> Image.Image:
-    """Paint a sky with its sun, perhaps some balloons, and three ranges of hills before it."""
-    unit = min(height, width)
+def paint_landscape(rng: np.random.Generator) -> Image.Image:
+    """Paint a sky with its sun, perhaps a balloon, and three ranges of hills, in any shape."""
+    unit, ratio = rng.uniform(80, 200), 3 ** rng.uniform(-1, 1)
+    height, width = round(unit * max(1, 1 / ratio)), round(unit * max(1, ratio))
     bottom, right = height / unit, width / unit
     y, x = np.mgrid[0:height, 0:width] / unit
     zenith, sky, sun, far, near = HOURS[rng.integers(len(HOURS))] + rng.normal(0, 6, (5, 3))
@@ -100,10 +101,7 @@ def paint_landscape(height: int, width: int, rng: np.random.Generator) -> Image.
 
 
 def _save_landscape(folder: Path, index: int, rng: np.random.Generator) -> None:
-    short, ratio = rng.uniform(80, 200), 3 ** rng.uniform(-1, 1)
-    height = round(short * max(1, 1 / ratio))
-    width = round(short * max(1, ratio))
-    image = paint_landscape(height, width, rng)
+    image = paint_landscape(rng)
     if index % 10 == 9:
         image = image.convert("L")
     if index % 4 == 3:

@@ -78,6 +78,7 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(
             nn.GroupNorm(8, fine), nn.SiLU(), nn.Conv2d(fine, 3 * 16, 3, padding=1)
         )
+        nn.init.zeros_(self.leave[-1].weight)
 
     def forward(self, x: Tensor, time: Tensor, sizes: Tensor) -> Tensor:
         """The image behind the noise.

@@ -167,6 +167,7 @@ def main() -> None:
         gradient_clip_val=1.0,
         logger=CSVLogger(args.out, name="logs"),
         log_every_n_steps=10,
+        enable_model_summary=False,
         callbacks=[saved, stop],
     )
     trainer.fit(flow, datamodule=data, ckpt_path=args.resume)
