@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Offset", "Size", "cover", "crop_loss", "fit"]
+__all__ = ["Cells", "Offset", "Size", "cells", "cover", "crop_loss", "fit"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -28,6 +28,44 @@ class Offset(NamedTuple):
 
     top: int
     left: int
+
+
+class Cells(NamedTuple):
+    """Limits of a bucket in cells of divisor x divisor pixels."""
+
+    budget: int  #: largest area
+    shortest: int  #: no side is shorter
+    longest: int  #: no side is longer
+
+
+def cells(
+    max_area: int, divisor: int, min_side: int | None = None, max_side: int | None = None
+) -> Cells:
+    """Limits in cells of divisor x divisor pixels.
+
+    Args:
+        max_area: Largest area of a bucket, in pixels.
+        divisor: Every side of a bucket is a multiple of it, in pixels.
+        min_side: No side is shorter than this, in pixels; raised to a multiple of ``divisor``.
+        max_side: No side is longer than this, in pixels; lowered to a multiple of ``divisor``.
+
+    Raises:
+        ValueError: If the limits leave no size at all.
+
+    Example:
+        >>> cells(512 * 512, 64, min_side=100)
+        Cells(budget=64, shortest=2, longest=64)
+    """
+    budget = max_area // divisor**2
+    shortest = max(1, -(-(min_side or 1) // divisor))
+    longest = max(1, budget) if max_side is None else max_side // divisor
+    if shortest > longest or shortest**2 > budget:
+        raise ValueError(
+            f"no multiple of divisor={divisor} fits: sides of {shortest * divisor} to "
+            f"{longest * divisor} pixels within max_area={max_area}. "
+            f"Raise max_area to {(shortest * divisor) ** 2} or lower min_side."
+        )
+    return Cells(budget, shortest, longest)
 
 
 def fit(
@@ -70,15 +108,7 @@ def fit(
                [  64, 4096]])
     """
     images = _as_sizes(sizes)
-    budget = max_area // divisor**2  # in cells of divisor x divisor
-    shortest = max(1, -(-(min_side or 1) // divisor))
-    longest = max(1, budget) if max_side is None else max_side // divisor
-    if shortest > longest or shortest**2 > budget:
-        raise ValueError(
-            f"no multiple of divisor={divisor} fits: sides of {shortest * divisor} to "
-            f"{longest * divisor} pixels within max_area={max_area}. "
-            f"Raise max_area to {(shortest * divisor) ** 2} or lower min_side."
-        )
+    budget, shortest, longest = cells(max_area, divisor, min_side, max_side)
     if images.max(initial=1) * max_area >= 2**61:
         raise ValueError(
             f"a side of {images.max()} pixels at max_area={max_area} exceeds exact 64-bit integers."
@@ -86,10 +116,10 @@ def fit(
     down, nearest = _roots(images, max_area, divisor)
     nearest = np.clip(nearest, shortest, longest)
     down = np.clip(down, shortest, longest)
-    cells = np.where((nearest.prod(axis=1) > budget)[:, None], down, nearest)
-    short, long = cells.min(axis=1), cells.max(axis=1)
+    sides = np.where((nearest.prod(axis=1) > budget)[:, None], down, nearest)
+    short, long = sides.min(axis=1), sides.max(axis=1)
     long = np.minimum(long, budget // short)
-    portrait = cells[:, 0] > cells[:, 1]
+    portrait = sides[:, 0] > sides[:, 1]
     height, width = np.where(portrait, long, short), np.where(portrait, short, long)
     return np.stack([height, width], axis=1) * divisor
 
