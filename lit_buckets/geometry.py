@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Cells", "Offset", "Size", "cells", "cover", "crop_loss", "fit"]
+__all__ = ["Cells", "Offset", "Size", "as_sizes", "cells", "cover", "crop_loss", "fit"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -107,7 +107,7 @@ def fit(
                [ 384,  640],
                [  64, 4096]])
     """
-    images = _as_sizes(sizes)
+    images = as_sizes(sizes)
     budget, shortest, longest = cells(max_area, divisor, min_side, max_side)
     if images.max(initial=1) * max_area >= 2**61:
         raise ValueError(
@@ -122,6 +122,25 @@ def fit(
     portrait = sides[:, 0] > sides[:, 1]
     height, width = np.where(portrait, long, short), np.where(portrait, short, long)
     return np.stack([height, width], axis=1) * divisor
+
+
+def as_sizes(sizes: npt.ArrayLike) -> IntArray:
+    """Sizes as an int64 array of shape (N, 2), or (2,) for one.
+
+    Raises:
+        ValueError: If they are not integers of that shape, or a side is less than 1.
+    """
+    array = np.asarray(sizes)
+    if array.size == 0:
+        array = array.reshape(0, 2).astype(np.int64)
+    if array.shape[-1:] != (2,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"sizes must be integers of shape (N, 2), (height, width); "
+            f"got {array.dtype} of shape {array.shape}."
+        )
+    if array.size and array.min() < 1:
+        raise ValueError(f"every side must be at least 1 pixel; the smallest is {array.min()}.")
+    return array.astype(np.int64, copy=False)
 
 
 def cover(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
@@ -142,7 +161,7 @@ def cover(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
         >>> Size(*cover(Size(600, 800), Size(512, 512)).tolist())
         Size(height=512, width=683)
     """
-    image, bucket = np.broadcast_arrays(_as_sizes(sizes), _as_sizes(buckets))
+    image, bucket = np.broadcast_arrays(as_sizes(sizes), as_sizes(buckets))
     height, width = image[..., 0], image[..., 1]
     bucket_height, bucket_width = bucket[..., 0], bucket[..., 1]
     by_height = bucket_height * width >= bucket_width * height
@@ -168,20 +187,6 @@ def crop_loss(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.fl
     resized = cover(sizes, buckets)
     kept = np.asarray(buckets, dtype=np.int64).prod(axis=-1) / resized.prod(axis=-1)
     return np.asarray(1.0 - kept)
-
-
-def _as_sizes(sizes: npt.ArrayLike) -> IntArray:
-    array = np.asarray(sizes)
-    if array.size == 0:
-        array = array.reshape(0, 2).astype(np.int64)
-    if array.shape[-1:] != (2,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"sizes must be integers of shape (N, 2), (height, width); "
-            f"got {array.dtype} of shape {array.shape}."
-        )
-    if array.size and array.min() < 1:
-        raise ValueError(f"every side must be at least 1 pixel; the smallest is {array.min()}.")
-    return array.astype(np.int64, copy=False)
 
 
 def _divide(numerator: IntArray, denominator: IntArray) -> IntArray:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lit_buckets import geometry
 
-__all__ = ["PUBLISHED", "ladder", "nearest", "published"]
+__all__ = ["PUBLISHED", "distinct", "ladder", "nearest", "one_per_ratio", "published"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -132,6 +132,43 @@ def nearest(sizes: npt.ArrayLike, shapes: npt.ArrayLike, *, enlarge: bool = True
         some = kept[np.arange(len(kept)), best] >= 0
         found[begin : begin + step] = np.where(some, order[best], -1)
     return found
+
+
+def distinct(sizes: IntArray) -> tuple[IntArray, IntArray]:
+    """Distinct sizes in rising order of height, then width, and which of them each size is.
+
+    Args:
+        sizes: (N, 2) sizes, in pixels.
+
+    Returns:
+        (U, 2) distinct sizes and (N,) indices into them.
+
+    Example:
+        >>> [part.tolist() for part in distinct(np.array([[64, 128], [64, 64], [64, 128]]))]
+        [[[64, 64], [64, 128]], [1, 0, 1]]
+    """
+    base = int(sizes[:, 1].max(initial=0)) + 1
+    keys, which = np.unique(sizes[:, 0] * base + sizes[:, 1], return_inverse=True)
+    return np.stack(np.divmod(keys, base), axis=1), which.reshape(-1)
+
+
+def one_per_ratio(shapes: IntArray) -> IntArray:
+    """The largest shape of each aspect ratio.
+
+    Args:
+        shapes: (K, 2) shapes, in pixels.
+
+    Returns:
+        (U, 2) distinct shapes, no two of one aspect ratio.
+
+    Example:
+        >>> one_per_ratio(np.array([[64, 64], [128, 128], [64, 128]])).tolist()
+        [[128, 128], [64, 128]]
+    """
+    largest_first = shapes[np.argsort(-shapes[:, 0], kind="stable")]
+    reduced = largest_first // np.gcd(largest_first[:, 0], largest_first[:, 1])[:, None]
+    first = np.unique(reduced, axis=0, return_index=True)[1]
+    return largest_first[first]
 
 
 def _by_preference(shapes: IntArray) -> IntArray:

@@ -10,7 +10,16 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from lit_buckets.config.contradictions import check_batches, check_buckets
 from lit_buckets.config.options import Option, options_of
-from lit_buckets.config.schema import Config, DataConfig, SourceConfig, Sources, describe, sections
+from lit_buckets.config.schema import (
+    Config,
+    DataConfig,
+    Integers,
+    SizeList,
+    SourceConfig,
+    Sources,
+    describe,
+    sections,
+)
 from lit_buckets.config.text import expand_home, kind, problem, show
 from lit_buckets.errors import ConfigError
 
@@ -110,8 +119,10 @@ def _value(option: Option, value: object, key: str) -> Any:
         fix = f"Set {key}=/path/to/photos."
         raise problem(key, value, "must be set", "it is a key without a default", fix)
     kinds = option.kinds
-    # of two kinds (data.val), the first is a number and the second names sources
-    chosen = kinds[0] if isinstance(value, int | float) else kinds[-1]
+    # of two kinds, the second is a list; a string names a source (data.val) or is a choice
+    is_list = isinstance(value, list | tuple | Mapping)
+    is_source = isinstance(value, str) and kinds[-1] == Sources
+    chosen = kinds[-1] if is_list or is_source else kinds[0]
     return _reader(chosen)(option, value, key)
 
 
@@ -124,6 +135,8 @@ def _reader(hint: Any) -> Callable[[Option, Any, str], Any]:
         float: _number,
         str: _text,
         tuple[int, int, int]: _colour,
+        Integers: _integers,
+        SizeList: _sizes,
         Sources: _sources,
     }[hint]
 
@@ -195,6 +208,36 @@ def _colour(option: Option, value: object, key: str) -> tuple[int, ...]:
         raise problem(key, value, f"must be {option.type}", numbers, _to_default(option, key))
     part = dataclasses.replace(option, hint=int)
     return tuple(_integer(part, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+
+
+def _integers(option: Option, value: object, key: str) -> Integers:
+    part = dataclasses.replace(option, hint=int)
+    return tuple(_integer(part, entry, name) for entry, name in _entries(option, value, key))
+
+
+def _sizes(option: Option, value: object, key: str) -> SizeList:
+    return tuple(_size(option, entry, name) for entry, name in _entries(option, value, key))
+
+
+def _size(option: Option, value: object, key: str) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        rule, numbers = "must be [height, width]", f"got {kind(value)}"
+        if isinstance(value, list | tuple):
+            numbers = f"it has {len(value)} entries"
+        raise problem(key, value, rule, numbers, f"Write {key}=[512, 768].")
+    part = dataclasses.replace(option, hint=int)
+    height, width = (_integer(part, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+    return height, width
+
+
+def _entries(option: Option, value: object, key: str) -> list[tuple[object, str]]:
+    """Entries of a list that is not empty, each with its key."""
+    if not isinstance(value, list | tuple):
+        _wrong_type(option, value, key)
+    if not value:
+        numbers = "the list is empty"
+        raise problem(key, value, "must have an entry", numbers, _to_default(option, key))
+    return [(entry, f"{key}[{i}]") for i, entry in enumerate(value)]
 
 
 def _text(option: Option, value: object, key: str) -> str:
