@@ -18,11 +18,11 @@ Array = npt.NDArray[np.float64]
 # Five hours of a day: zenith, sky at the horizon, sun, land far away, land close by.
 HOURS = np.array(
     [
-        [(38, 44, 104), (255, 138, 76), (255, 226, 130), (150, 82, 104), (40, 22, 46)],
-        [(94, 82, 160), (255, 196, 170), (255, 244, 214), (176, 132, 160), (56, 52, 92)],
-        [(52, 116, 206), (206, 232, 250), (255, 250, 214), (142, 184, 164), (30, 96, 54)],
-        [(30, 120, 160), (250, 226, 150), (255, 255, 236), (196, 170, 112), (112, 74, 36)],
-        [(10, 14, 44), (64, 84, 146), (238, 240, 250), (50, 62, 112), (10, 14, 30)],
+        [(48, 40, 112), (255, 120, 60), (255, 236, 140), (142, 62, 92), (40, 18, 48)],
+        [(92, 84, 176), (248, 164, 160), (255, 250, 220), (168, 112, 156), (58, 48, 100)],
+        [(40, 104, 208), (150, 206, 248), (255, 252, 214), (120, 184, 120), (24, 92, 48)],
+        [(24, 124, 160), (246, 190, 96), (255, 252, 226), (196, 140, 80), (96, 56, 28)],
+        [(8, 12, 48), (52, 70, 140), (244, 244, 236), (38, 50, 104), (8, 10, 32)],
     ]
 )
 BALLOONS = np.array([(222, 48, 48), (250, 190, 40), (40, 160, 100), (244, 244, 250)])
@@ -73,7 +73,7 @@ def paint_landscape(height: int, width: int, rng: np.random.Generator) -> Image.
     unit = min(height, width)
     bottom, right = height / unit, width / unit
     y, x = np.mgrid[0:height, 0:width] / unit
-    zenith, sky, sun, far, near = HOURS[rng.integers(len(HOURS))] + rng.normal(0, 8, (5, 3))
+    zenith, sky, sun, far, near = HOURS[rng.integers(len(HOURS))] + rng.normal(0, 6, (5, 3))
     horizon = bottom * rng.uniform(0.55, 0.75)
 
     def lay(over: Array, colour: Array, cover: Array) -> Array:
@@ -84,13 +84,13 @@ def paint_landscape(height: int, width: int, rng: np.random.Generator) -> Image.
         return np.asarray((radius - np.hypot(y - top, x - left)) * unit)
 
     canvas = lay(np.broadcast_to(zenith, (height, width, 3)), sky, y / horizon)
-    place = horizon * rng.uniform(0.2, 0.95), right * rng.uniform(0.15, 0.85)
-    radius = rng.uniform(0.1, 0.2)
-    canvas = lay(canvas, sun, 0.7 * np.exp(disc(*place, radius) / unit / radius / 1.5))
+    place = horizon * rng.uniform(0.2, 0.9), right * rng.uniform(0.15, 0.85)
+    radius = rng.uniform(0.13, 0.22)
+    canvas = lay(canvas, sun, 0.5 * np.exp(disc(*place, radius) / unit / radius))
     canvas = lay(canvas, sun, disc(*place, radius))
     for colour in rng.permutation(BALLOONS)[: rng.integers(0, 3)]:
         place = horizon * rng.uniform(0.1, 0.8), right * rng.uniform(0.1, 0.9)
-        canvas = lay(canvas, colour, disc(*place, rng.uniform(0.04, 0.08)))
+        canvas = lay(canvas, colour, disc(*place, rng.uniform(0.06, 0.1)))
     for depth in (0.0, 0.5, 1.0):
         phase, pitch = rng.uniform(0, 2 * np.pi), rng.uniform(2, 5)
         waves = np.sin(pitch * x + phase) + 0.4 * np.sin(2.7 * pitch * x + 2 * phase)
@@ -133,7 +133,31 @@ def stack_rows(rows: Sequence[Sequence[Image.Image]], zoom: int = 2, gap: int = 
 
 
 def draw_curve(losses: Sequence[float], width: int = 800, height: int = 450) -> Image.Image:
-    """Draw the loss of every step, and its running mean as a stronger line."""
+    """Draw the loss of every step in grey, and its running mean in colour, on a log scale."""
     sheet = Image.new("RGB", (width, height), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    values = np.log10(np.maximum(losses, 1e-6))
+    window = max(1, len(values) // 20)
+    mean = np.convolve(values, np.ones(window) / window, "valid")
+    low, high = float(values.min()), float(values.max())
+    left, right, top, bottom = 70, width - 20, 40, height - 50
+
+    def points(ys: Array, first: int) -> list[tuple[float, float]]:
+        xs = left + (np.arange(len(ys)) + first) / max(1, len(values) - 1) * (right - left)
+        places = bottom - (ys - low) / max(high - low, 1e-9) * (bottom - top)
+        return list(zip(xs.tolist(), places.tolist(), strict=True))
+
+    for value in np.linspace(low, high, 6):
+        (_, y), *_ = points(np.array([value]), 0)
+        pen.line([(left, y), (right, y)], fill=(228, 228, 232))
+        pen.text((left - 8, y), f"{10**value:.2g}", "black", font, anchor="rm")
+    for step in np.linspace(0, len(values) - 1, 6).round().astype(int).tolist():
+        x = left + step / max(1, len(values) - 1) * (right - left)
+        pen.line([(x, bottom), (x, bottom + 5)], fill="black")
+        pen.text((x, bottom + 10), str(step + 1), "black", font, anchor="mt")
+    pen.line(points(values, 0), fill=(190, 196, 210))
+    pen.line(points(mean, window // 2), fill=(214, 84, 42), width=3)
+    pen.line([(left, top), (left, bottom), (right, bottom)], fill="black")
+    pen.text((left, top - 12), "loss", "black", font, anchor="lb")
+    pen.text((right, height - 6), "step", "black", font, anchor="rb")
     return sheet

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -73,20 +74,21 @@ def million() -> None:
         for _ in range(REPEATS)
     )
     print(f"first batch, sampler made anew      {first * 1e3:8.2f} ms")
-    steps = 2000
+    world_sizes()
+
+
+def world_sizes() -> None:
+    """The same number of steps of one rank in a small and in a large world, batches of one."""
+    plan = synthetic_plan(10_000_000)
+    assert plan.members is not None
+    steps, costs = 8192, {}
     for world in (1, 1024):
         rank = BucketBatchSampler(plan, batch_size=1, num_replicas=world, rank=world // 2)
-        count = min(steps, len(rank))
-        each = (
-            statistics.median(
-                seconds(
-                    lambda rank=rank, count=count: exhaust(zip(range(count), rank, strict=False))
-                )
-                for _ in range(REPEATS)
-            )
-            / count
-        )
-        print(f"one rank of {world:5d}                  {each * 1e6:8.2f} us a batch of 1")
+        times = [seconds(lambda rank=rank: exhaust(islice(rank, steps))) for _ in range(REPEATS)]
+        costs[world] = statistics.median(times) / steps
+    for world, cost in costs.items():
+        ratio = cost / costs[1]
+        print(f"one rank of {world:5d}                  {cost * 1e6:8.2f} us a batch   {ratio:.2f}")
 
 
 def resident() -> float:

@@ -79,6 +79,15 @@ class Choice:
     left_out: Mapping[int, str] = field(default_factory=dict)
     curve: Mapping[int, float] = field(default_factory=dict)
 
+    def of(self, rows: IntArray, images: int) -> Choice:
+        """The same choice where these are some rows of more images; the others want nothing."""
+        if len(rows) == images:
+            return self
+        wanted, level = np.zeros((images, 2), dtype=np.int64), np.full(images, -1, dtype=np.int64)
+        wanted[rows], level[rows] = self.wanted, self.level
+        reasons = {int(rows[index]): reason for index, reason in self.left_out.items()}
+        return Choice(wanted, level, reasons, self.curve)
+
 
 def choose(
     images: IntArray,

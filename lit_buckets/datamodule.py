@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from lit_buckets.config import Config, SourceConfig, load_config, to_plain
 from lit_buckets.dataset import BucketDataset
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.loader import BucketDataLoader
-from lit_buckets.manifest import Manifest
+from lit_buckets.manifest import Manifest, read_failures, replace_file
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.sampler import BucketBatchSampler
 from lit_buckets.scan import manifest_file, scan
@@ -28,8 +28,6 @@ from lit_buckets.sources import FolderSource
 from lit_buckets.transforms import normalize
 
 __all__ = ["BucketDataModule"]
-
-log = logging.getLogger(__name__)
 
 Stage = Literal["train", "val", "test", "predict"]
 Transform = Callable[[torch.Tensor, dict[str, Any]], torch.Tensor]
@@ -48,6 +46,7 @@ class _Images:
     """The images of one stage and the plan for them."""
 
     manifest: Manifest
+    left_out: Mapping[int, str]  # images that failed in decoding before this run began
     plan: BucketPlan
 
 
@@ -95,8 +94,10 @@ class BucketDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Size all images and write the manifests. Lightning calls it on one process of a node."""
+        failures = read_failures(Path(self.config.data.cache_dir))
         for stage in _STAGES[None]:
-            self._manifest(stage, make=True)
+            if (manifest := self._manifest(stage, make=True)) is not None:
+                _write_left_out(manifest, manifest.failed(failures))
 
     # -- the plan: every rank, with the same result ----------------------------------------------
 
@@ -111,7 +112,7 @@ class BucketDataModule(LightningDataModule):
         """
         for name in _STAGES[stage]:
             if name not in self._images and (manifest := self._manifest(name)) is not None:
-                self._images[name] = _Images(manifest, self._plan(manifest))
+                self._images[name] = self._planned(name, manifest, _read_left_out(manifest))
                 self._check_ranks(name)
                 if name == "train":
                     self._check_batch_size()
@@ -221,7 +222,10 @@ class BucketDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Where training is: a few integers, the same on every rank."""
-        return {"train": self._train_loader.state_dict()} if self._train_loader else {}
+        if self._train_loader is None:
+            return {}
+        left_out = [[index, reason] for index, reason in self._of("train").left_out.items()]
+        return {"train": self._train_loader.state_dict(), "left_out": left_out}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a state was taken, at any world size and batch size.
@@ -234,9 +238,18 @@ class BucketDataModule(LightningDataModule):
                 ``batches.on_change`` is ``error``.
         """
         self._state = state_dict.get("train")
+        self._leave_out(dict(state_dict.get("left_out", [])))
         # some strategies restore states only after loaders were made
         if self._state is not None and self._train_loader is not None and self._fitting:
             self._train_loader.load_state_dict(self._state)
+
+    def _leave_out(self, left_out: Mapping[int, str]) -> None:
+        """Plan as the run did that goes on: a file that failed since then is still in its plan."""
+        images = self._images.get("train")
+        if self._state is None or images is None or left_out.keys() == images.left_out.keys():
+            return
+        if self._state["dataset"] == images.plan.dataset:
+            self._images["train"] = self._planned("train", images.manifest, left_out)
 
     @property
     def batch_size(self) -> int | None:
@@ -276,9 +289,9 @@ class BucketDataModule(LightningDataModule):
             raise DataError(f"{file} does not exist yet. Call prepare_data() before setup().")
         return Manifest.open(file)
 
-    def _plan(self, manifest: Manifest) -> BucketPlan:
+    def _planned(self, stage: Stage, manifest: Manifest, left_out: Mapping[int, str]) -> _Images:
         buckets = self.config.buckets
-        return plan_buckets(
+        plan = plan_buckets(
             manifest.sizes,
             rule=buckets.rule,
             max_area=buckets.max_area,
@@ -291,9 +304,11 @@ class BucketDataModule(LightningDataModule):
             min_images=buckets.min_images,
             small_bucket=buckets.small_bucket,
             max_crop=buckets.max_crop,
-            repeats=manifest.repeats,
+            repeats=manifest.repeats if stage == "train" else None,  # evaluation counts once
+            left_out=left_out,
             dataset=manifest.fingerprint,
         )
+        return _Images(manifest, left_out, plan)
 
     def _check_batch_size(self) -> None:
         """Refuse to train in batches that are never as large as they were set to be."""
@@ -413,3 +428,24 @@ class BucketDataModule(LightningDataModule):
         if len(loader) != loader.batches.accounting().rounds:
             self._reload_every = self._host.reload_dataloaders_every_n_epochs
             self._host.reload_dataloaders_every_n_epochs = 1
+
+
+def _left_out_file(manifest: Manifest) -> Path:
+    return manifest.file.with_name(f"{manifest.file.stem}-left-out.json")
+
+
+def _write_left_out(manifest: Manifest, reasons: Mapping[int, str]) -> None:
+    """Fix which images this run leaves out: others may note failures while its ranks begin."""
+
+    def save(file: Path) -> None:
+        file.write_text(json.dumps({"manifest": manifest.id, "reasons": list(reasons.items())}))
+
+    replace_file(_left_out_file(manifest), save)
+
+
+def _read_left_out(manifest: Manifest) -> dict[int, str]:
+    try:
+        note = json.loads(_left_out_file(manifest).read_text())
+    except FileNotFoundError:
+        return {}
+    return dict(note["reasons"]) if note["manifest"] == manifest.id else {}

@@ -59,6 +59,11 @@ class Batches(NamedTuple):
     start: IntArray  #: (B,) its first place
     size: IntArray  #: (B,) how many places it has
 
+    def head(self, places: int) -> Batches:
+        """As many of the first batches as have together about this many places, at least one."""
+        count = max(1, places // int(self.size.max(initial=1)))
+        return Batches(self.bucket[:count], self.start[:count], self.size[:count])
+
 
 class Accounting(NamedTuple):
     """What an epoch will do, in numbers."""

@@ -2,10 +2,10 @@
 
 Bucket ``k`` occurs ``counts[k]`` times. The occurrences of a bucket keep their order
 (0, 1, 2, …); only how the buckets alternate is random. Nothing as long as the sequence is ever
-built: it is cut into blocks of about four thousand, every block gets its even share of each bucket,
-and a block is shuffled by itself when it is read.
+built: it is cut into blocks of about eight thousand, every block gets its even share of each
+bucket, and a block is shuffled by itself when it is read.
 
-    counts      a:6  b:3                      (a real block holds four thousand)
+    counts      a:6  b:3                      (a real block holds eight thousand)
     blocks      | a a b   | a a b   | a a b   |     even shares, from integer arithmetic
     shuffled    | a0 b0 a1| a2 a3 b1| b2 a4 a5|     each block by its own key
 """
@@ -17,13 +17,13 @@ from bisect import bisect_right
 import numpy as np
 import numpy.typing as npt
 
-from lit_buckets.keyed import Permutations, keys_of
+from lit_buckets.keyed import key_of, keys_of
 
 __all__ = ["Interleaving"]
 
 IntArray = npt.NDArray[np.int64]
 
-_BLOCK = 4096
+_BLOCK = 8192
 
 
 class Interleaving:
@@ -118,9 +118,9 @@ class Interleaving:
         present = np.flatnonzero(shares)
         buckets = np.repeat(present, shares[present])
         if self._key is not None:
-            size = len(buckets)
-            shuffle = Permutations(np.array([size]), keys_of(self._key, [len(shares) + block]))
-            buckets = buckets[shuffle(np.zeros(size, dtype=np.int64), np.arange(size))]
+            # keys of different words differ, so the sort has no ties and one result everywhere
+            block_key = key_of(self._key, block)
+            buckets = buckets[np.argsort(keys_of(block_key, np.arange(len(buckets))))]
         return buckets, (self._head + before)[buckets] + _occurrences(buckets)
 
 

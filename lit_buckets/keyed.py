@@ -26,7 +26,7 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _CANDIDATES = 64  # pairs of bases tried
-_ROUNDS = 8  # each digit is shifted four times
+_ROUNDS = 10  # each digit is shifted five times; fewer are not fair to very short lengths
 
 
 def key_of(*words: int) -> int:
@@ -112,7 +112,7 @@ class Permutations:
         if lengths.max(initial=0) > 2**32 or lengths.min(initial=0) < 0:
             raise ValueError(f"lengths must be in [0, 2**32]; the largest is {lengths.max()}.")
         low_bases, high_bases = _bases(lengths)
-        self._lengths = lengths
+        self._last = (lengths - 1).astype(np.uint32)
         self._bases = low_bases.astype(np.uint32), high_bases.astype(np.uint32)
         self._keys = keys
 
@@ -128,11 +128,10 @@ class Permutations:
             Shape of ``places``, int64, each in [0, ``lengths[which]``).
         """
         moved = self._once(which, places.astype(np.uint32))
-        outside = moved >= self._lengths[which]
-        while outside.any():
+        last = self._last[which]
+        while (outside := moved > last).any():
             again = np.broadcast_to(which, places.shape)[outside]
             moved[outside] = self._once(again, moved[outside])
-            outside = moved >= self._lengths[which]
         return moved.astype(np.int64)
 
     def _once(self, which: IntArray, places: UInt32Array) -> UInt32Array:
@@ -141,15 +140,14 @@ class Permutations:
         keys = self._keys[which]
         high = places // low_base
         low = places - high * low_base
-        spare = np.empty_like(places)
+        spares = np.empty_like(places), np.empty_like(places)
         for step in range(_ROUNDS):
             keys = keys * np.uint64(_GOLDEN) + np.uint64(step)
             key = (keys >> np.uint64(32)).astype(np.uint32)
             digit, base, other = (low, low_base, high) if step % 2 == 0 else (high, high_base, low)
-            digit += _below(base, other, key, out=spare)
+            digit += _below(base, other, key, spares)
             # unsigned: where the sum is below the base, subtracting wraps to a huge number
-            np.subtract(digit, base, out=spare)
-            np.minimum(digit, spare, out=digit)
+            np.minimum(digit, np.subtract(digit, base, out=spares[0]), out=digit)
         high *= low_base
         high += low
         return high
@@ -174,18 +172,23 @@ def _mix(key: int) -> int:
 
 
 def _below(
-    bases: UInt32Array, words: UInt32Array, keys: UInt32Array, out: UInt32Array
+    bases: UInt32Array,
+    words: UInt32Array,
+    keys: UInt32Array,
+    spares: tuple[UInt32Array, UInt32Array],
 ) -> UInt32Array:
-    """Hash each word to a number below its base, at most 2**16, without a division, into ``out``.
+    """Hash words to numbers below their bases, both at most 2**16, into the first spare array.
 
-    The hash is the 32-bit mixer of C. Wellons' hash-prospector ("lowbias32"), less its last step.
+    The multipliers and the shift are those of the 32-bit mixer "lowbias32" of C. Wellons'
+    hash-prospector; the division-free reduction to a range is D. Lemire's ("Fast random integer
+    generation in an interval", 2019, doi:10.1145/3230636).
     """
-    np.add(words, keys, out=out)
-    out ^= out >> np.uint32(16)
-    out *= np.uint32(0x7FEB352D)
-    out ^= out >> np.uint32(15)
-    out *= np.uint32(0x846CA68B)
-    out >>= np.uint32(16)
-    out *= bases
-    out >>= np.uint32(16)
-    return out
+    hashed, spare = spares
+    np.add(words, keys, out=hashed)
+    hashed *= np.uint32(0x7FEB352D)
+    hashed ^= np.right_shift(hashed, np.uint32(15), out=spare)
+    hashed *= np.uint32(0x846CA68B)
+    hashed >>= np.uint32(16)
+    hashed *= bases
+    hashed >>= np.uint32(16)
+    return hashed

@@ -223,6 +223,7 @@ def plan_buckets(
     small_bucket: SmallBucket = "move",
     max_crop: float = 0.25,
     repeats: npt.ArrayLike | None = None,
+    left_out: Mapping[int, str] | None = None,
     dataset: str = "",
 ) -> BucketPlan:
     """Give each image a bucket.
@@ -255,6 +256,7 @@ def plan_buckets(
             others out.
         max_crop: Largest crop loss that a moved image may suffer, in [0, 1).
         repeats: (N,) how often each image comes in an epoch, each at least 1.
+        left_out: Images that shall not come, and why, whatever their sizes.
         dataset: Fingerprint of the files; the plan carries it along.
 
     Returns:
@@ -282,23 +284,23 @@ def plan_buckets(
         max_side=max_side,
         upscale=upscale,
     )
+    excluded = dict(left_out or {})
+    present = np.setdiff1d(np.arange(len(image_sizes)), list(excluded))
     choice = choose(
-        image_sizes,
+        image_sizes[present],
         rule=rule,
         limits=limits,
         shapes=sizes,
         max_buckets=max_buckets,
-        weights=often,
-    )
+        weights=None if often is None else often[present],
+    ).of(present, len(image_sizes))
+    excluded |= choice.left_out
     bucket_sizes, which = distinct(choice.wanted)
-    bucket_of = which.astype(np.int32)
-    bucket_of[choice.level < 0] = -1
+    bucket_of = np.where(choice.level < 0, -1, which).astype(np.int32)
     moved, stranded = _settle_small(
         image_sizes, bucket_sizes, bucket_of, choice, min_images, max_crop, upscale, small_bucket
     )
-    excluded = dict(choice.left_out)
-    for index in stranded:
-        excluded[index] = _left_out(choice.wanted[index], min_images, max_crop)
+    excluded |= {i: _stranded(choice.wanted[i], min_images, max_crop) for i in stranded}
     kept, bucket_of = _drop_empty(bucket_of, len(bucket_sizes))
     return BucketPlan(
         sizes=image_sizes,
@@ -362,7 +364,7 @@ def _drop_empty(
     return np.flatnonzero(used), number[bucket_of]
 
 
-def _left_out(wanted: IntArray, min_images: int, max_crop: float) -> str:
+def _stranded(wanted: IntArray, min_images: int, max_crop: float) -> str:
     height, width = wanted.tolist()
     return (
         f"bucket {height}x{width} has fewer than min_images={min_images} images, and every other "

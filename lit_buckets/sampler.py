@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from itertools import repeat
+from operator import length_hint
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ IntArray = npt.NDArray[np.int64]
 OnChange = Literal["error", "restart_epoch"]
 
 _STATE_VERSION = 1
+_AT_ONCE = 1 << 16  # places looked up together: enough to be quick, few enough to begin at once
 _ORDER, _ROUNDS = 1, 2  # what the epoch's key is mixed with for each use
 
 
@@ -44,6 +45,16 @@ class _Position:
     epoch: int
     step: int  #: rounds of the epoch before this place
     seen: IntArray  #: (K,)
+
+
+class _Drawn(NamedTuple):
+    """How far an iterator has come: up to ``end``, less what is left of the buckets before it."""
+
+    end: int
+    left: Iterator[int]
+
+    def steps(self) -> int:
+        return self.end - length_hint(self.left)
 
 
 class BucketBatchSampler(DistributedSampler[BucketBatch]):
@@ -112,7 +123,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         self._base = self._beginning(0)
         self._rounds: Rounds | None = None
         self._start = 0  # where iteration begins, counted in rounds of the epoch
-        self._drawn = 0
+        self._drawn = _Drawn(0, iter(()))
         self._offset = 0
         self._resumed = False
         self._lay_out()
@@ -168,12 +179,13 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
             key=key_of(self.seed, epoch, _ORDER) if self.shuffle else None,
         )
         step, before = self._start, self._base.step
-        self._drawn = step
         while step < before + len(rounds):
-            for batch in self._materialise(rounds.read(self.rank, step - before), order, epoch):
-                step += 1
-                self._drawn = step
-                yield batch
+            batches = rounds.read(self.rank, step - before).head(_AT_ONCE)
+            buckets = iter(batches.bucket.tolist())
+            step += len(batches.bucket)
+            # how far these are drawn is read off the iterator when somebody asks
+            self._drawn = _Drawn(step, buckets)
+            yield from self._materialise(batches, buckets, order, epoch)
 
     def accounting(self) -> Accounting:
         """What a whole epoch does, in numbers."""
@@ -193,7 +205,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         Returns:
             A state that :meth:`load_state_dict` takes at any world size and batch size.
         """
-        step = self._drawn if step is None else step
+        step = self._drawn.steps() if step is None else step
         seen = self._lay_out().seen_before(step - self._base.step)
         return self._identity() | {
             "epoch": self.epoch,
@@ -238,7 +250,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         return _Position(epoch, 0, np.zeros_like(self._samples))
 
     def _begin(self, base: _Position, *, start: int) -> None:
-        self._base, self._start, self._drawn = base, start, start
+        self._base, self._start, self._drawn = base, start, _Drawn(start, iter(()))
         self._rounds = None
 
     def _lay_out(self) -> Rounds:
@@ -289,9 +301,9 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         ]
 
     def _materialise(
-        self, batches: Batches, order: SampleOrder, epoch: int
+        self, batches: Batches, buckets: Iterator[int], order: SampleOrder, epoch: int
     ) -> Iterator[BucketBatch]:
-        """Look up the images of many batches at once.
+        """Look up the images of many batches at once; one of ``buckets`` is taken for each batch.
 
         Places stand in (longest batch, batches) arrays, a column for each batch, so that what
         belongs to a bucket is looked up once for a batch and not for each of its places.
@@ -307,34 +319,33 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         member, repetition = order(batches.bucket, place)
         index = self.plan.members[member].astype(np.int64, copy=False)
         rows = zip(
-            batches.bucket.tolist(),
+            buckets,
             _rows(index, batches.size),
             _rows(valid, batches.size) if filled else _same_rows(True, batches.size),
             repeat(epoch),
             _rows(repetition, batches.size) if order.repeats else _same_rows(0, batches.size),
         )
         # what calling BucketBatch does, less a Python frame: this line is the sampler's hot spot
-        return map(partial(tuple.__new__, BucketBatch), rows)
+        return map(tuple.__new__, repeat(BucketBatch), rows)
 
 
-def _rows(columns: npt.NDArray[Any], sizes: IntArray) -> list[npt.NDArray[Any]]:
+def _rows(columns: npt.NDArray[Any], sizes: IntArray) -> Iterable[npt.NDArray[Any]]:
     """The columns of a (longest, B) array as B arrays, cut to their sizes."""
-    rows = list(np.ascontiguousarray(columns.T))
-    for short in np.flatnonzero(sizes < len(columns)).tolist():
+    rows = np.ascontiguousarray(columns.T)
+    return _cut(list(rows), sizes) if sizes.min() < len(columns) else rows
+
+
+def _same_rows(value: int, sizes: IntArray) -> Iterable[npt.NDArray[Any]]:
+    """B arrays of one value, of these sizes: one array seen many times, and read-only."""
+    row = np.full(sizes.max(), value, dtype=np.bool_ if isinstance(value, bool) else np.int64)
+    row.flags.writeable = False
+    return _cut([row] * len(sizes), sizes)
+
+
+def _cut(rows: list[npt.NDArray[Any]], sizes: IntArray) -> list[npt.NDArray[Any]]:
+    for short in np.flatnonzero(sizes < len(rows[0])).tolist():
         rows[short] = rows[short][: sizes[short]]
     return rows
-
-
-def _same_rows(value: int, sizes: IntArray) -> Iterator[npt.NDArray[Any]]:
-    """B read-only arrays of one value, of these sizes."""
-    return map(_prefixes(value, int(sizes.max())).__getitem__, sizes.tolist())
-
-
-@lru_cache
-def _prefixes(value: int, longest: int) -> list[npt.NDArray[Any]]:
-    whole = np.full(longest, value, dtype=np.bool_ if isinstance(value, bool) else np.int64)
-    whole.flags.writeable = False
-    return [whole[:size] for size in range(longest + 1)]
 
 
 def _batch_sizes(

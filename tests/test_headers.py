@@ -313,6 +313,7 @@ def test_broken_exif_neither_warns_nor_refuses(tmp_path):
         assert read_header(stored(tmp_path, "b.jpg", nonsense)) == (24, 40, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "endless",
     [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import paint
 from job import Recorder, every_step, trainer_of
 
 from lit_buckets import BucketDataModule, ConfigError, DataError, ResumeError
@@ -159,8 +161,8 @@ def test_hard_images_train_but_for_the_unreadable(hard_images, tmp_path):
     again = BucketDataModule(config)
     model = Recorder()
     trainer_of(tmp_path).fit(model, datamodule=again)
-    assert len(again.manifest_of("train")) == len(came)
-    assert images_of(model.records) == Counter(range(len(came)))
+    assert set(again.plan.excluded) == failed
+    assert images_of(model.records) == came
 
 
 # -- resume -------------------------------------------------------------------------------------
@@ -309,6 +311,39 @@ def test_a_changed_dataset_is_refused_or_accepted(images, cache, uninterrupted, 
 
 
 # -- the Trainer's switches ----------------------------------------------------------------------
+
+
+def test_a_file_that_rots_does_not_stand_in_the_way_of_a_resume(tmp_path):
+    """It fails, is remembered, stays in the running job's plan, and is left out of the next."""
+    folder = paint(tmp_path / "images", 20)
+    config = config_of(folder, tmp_path)
+    BucketDataModule(config).prepare_data()
+    rotten = folder / "image_0003.png"
+    data = rotten.read_bytes()
+    rotten.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    os.utime(rotten, ns=(0, 0))  # the header is whole; that it changed is noticed
+    whole = fit(config, tmp_path, keep=True, max_epochs=2)
+    assert images_of(whole) == Counter({i: 2 for i in range(20) if i != 3})
+    for step in range(1, len(whole), 2):
+        checkpoint = tmp_path / "checkpoints" / f"step={step}.ckpt"
+        rest = fit(config, tmp_path / "rest", checkpoint=checkpoint, max_epochs=2)
+        assert content(rest) == content(whole[step:])
+    afresh = BucketDataModule(config)
+    afresh.prepare_data()
+    afresh.setup("fit")
+    assert list(afresh.plan.excluded) == [3]
+    assert afresh.plan.counts.sum() == 19
+
+
+def test_repeats_of_sources(images, tmp_path):
+    best = paint(tmp_path / "best", 2)
+    sources = [str(images), {"path": str(best), "repeats": 5}]
+    config = config_of(images, tmp_path, data={"train": sources, "val": 0.2})
+    records = fit(config, tmp_path, max_epochs=1)
+    repeats = Counter(images_of(of_stage(records)).values())
+    assert set(repeats) <= {1, 5}
+    assert sum(repeats.values()) == 38
+    assert set(images_of(of_stage(records, "val")).values()) == {1}
 
 
 def test_one_cycle_builds_loaders_before_states_are_restored(images, cache, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 
 from lit_buckets import manifest as module
 from lit_buckets.errors import DataError
-from lit_buckets.manifest import SCHEMA, Manifest, ManifestError, Refused, read_failures
+from lit_buckets.manifest import (
+    SCHEMA,
+    Failure,
+    Manifest,
+    ManifestError,
+    Refused,
+    columns,
+    read_failures,
+)
 
 
 def rows(n: int = 5, **columns: object) -> pa.Table:
@@ -328,25 +337,28 @@ def reference_hash(text: bytes) -> int:
 @given(texts=st.lists(st.text(max_size=40)), block=st.integers(1, 9))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hashes_are_those_of_the_plain_definition(monkeypatch, texts, block):
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(columns, "_BLOCK", block)
     texts += ["a", "a\0", "", "x" * 999]
     array = pa.array(["before", *texts], pa.large_string()).slice(1)
-    hashes = module._hash_strings(array).tolist()
+    hashes = columns.hash_strings(array).tolist()
     assert hashes == [reference_hash(text.encode()) for text in texts]
 
 
 # ------------------------------------------------------------------ images that fail in decoding
 
 
-def test_failures_are_noted_beside_the_manifest(tmp_path):
-    manifest = write(tmp_path, rows(bytes=[100] * 5, mtime_ns=[7] * 5))
+def test_failures_are_read_in_spite_of_damaged_lines(tmp_path):
     assert read_failures(tmp_path) == {}
-    manifest.mark_failed(1, "cut\n short")
-    manifest.mark_failed(np.int64(-1), "x" * 999)
-    manifest.mark_failed(1, "still cut short")
-    with (tmp_path / "failed.jsonl").open("ab") as file:
-        file.write(b'\n["half a li\n{}\n3\n\xff\n')
-    failures = read_failures(tmp_path)
-    assert failures.keys() == {"/data/1.png", "/data/4.png"}
-    assert failures["/data/1.png"] == ("/data/1.png", 100, 7, "still cut short")
-    assert len(failures["/data/4.png"].reason) == 200
+    assert read_failures(tmp_path / "no/such/folder") == {}
+    failures = [
+        Failure("/data/1.png", 100, 7, "first"),
+        Failure("/data/4.png", 100, 7, "x" * 999),
+        Failure("/data/1.png", 100, 8, "cut\n short"),
+    ]
+    lines = [json.dumps(failure) for failure in failures]
+    damaged = ['["half a li', "{}", "3", "[1, 2]", '["a", null, 1, "b"]', ""]
+    (tmp_path / "failed.jsonl").write_bytes("\n".join([*lines, *damaged]).encode() + b"\n\xff\n")
+    assert read_failures(tmp_path) == {
+        "/data/1.png": ("/data/1.png", 100, 8, "cut short"),
+        "/data/4.png": ("/data/4.png", 100, 7, "x" * 200),
+    }

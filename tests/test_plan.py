@@ -199,6 +199,17 @@ def test_images_move_within_their_resolution():
     assert buckets_by_image(plan)[-1] == (512, 512)
 
 
+@pytest.mark.parametrize("how", [{}, {"max_buckets": 1}, {"upscale": False}, {"min_images": 2}])
+def test_images_that_shall_not_come_count_for_nothing(how):
+    sizes = [(2000, 512)] * 9 + [(512, 512), (60, 60), (512, 512)]
+    left_out = dict.fromkeys(range(9), "broken")
+    plan = plan_buckets(sizes, left_out=left_out, **how)
+    alone = plan_buckets(sizes[9:], **how)
+    assert buckets_by_image(plan)[9:] == buckets_by_image(alone)
+    assert plan.curve == alone.curve
+    assert plan.excluded == left_out | {9 + i: reason for i, reason in alone.excluded.items()}
+
+
 def test_panoramas_among_squares_are_not_cut_to_squares():
     sizes = [(512, 512)] * 50 + [(500, 2000)] * 2
     plan = plan_buckets(sizes, min_images=8, max_crop=0.25)

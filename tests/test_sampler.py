@@ -241,7 +241,7 @@ def test_golden_order():
     assert [b.indices.tolist() for b in batches] == GOLDEN
 
 
-GOLDEN = None
+GOLDEN = [[1, 6, 5, 0], [7, 11, 10]]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 import os
 import random
@@ -14,19 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
 from lit_buckets import readers
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import Job
-from lit_buckets.manifest import Manifest
-from lit_buckets.scan import manifest_file, scan
+from lit_buckets.manifest import Failure, Manifest, read_failures
+from lit_buckets.scan import manifest_file, reading, scan
+from lit_buckets.scan.progress import Progress
 from lit_buckets.sources import Entry, FolderSource, Source
 
-module = sys.modules["lit_buckets.scan"]  # the package's attribute of this name is the function
 SHARED = Path(__file__).parents[2] / "shared"
-PACKAGE = Path(module.__file__ or "").parent
+PACKAGE = Path(readers.__file__).parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
 
 
@@ -59,14 +61,14 @@ def photos(tmp_path: Path) -> Path:
 def again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Scan, and tell which images and captions were read."""
     jobs: list[Job] = []
-    real = module.read_in_order
+    real = reading.read_in_order
 
     def spy(batches, **options):
         taken = list(batches)
         jobs.extend(job for batch in taken for job in batch)
         return real(iter(taken), **options)
 
-    monkeypatch.setattr(module, "read_in_order", spy)
+    monkeypatch.setattr(reading, "read_in_order", spy)
 
     def run(sources, **options) -> tuple[Manifest, list[str], list[str]]:
         jobs.clear()
@@ -303,7 +305,7 @@ def test_a_refused_file_that_was_repaired_comes_back(photos, again):
 
 
 def test_what_could_not_be_opened_is_tried_again(photos, again, monkeypatch):
-    real = module.read_in_order
+    real = reading.read_in_order
 
     def gone(batches, **options):
         for batch in batches:
@@ -311,7 +313,7 @@ def test_what_could_not_be_opened_is_tried_again(photos, again, monkeypatch):
             yield from real([batch], **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "read_in_order", gone)
+        patch.setattr(reading, "read_in_order", gone)
         first = scan(photos, cache_dir=photos.parent / "cache")
     assert [refused.reason for refused in first.refused] == [
         "cannot be opened: No such file or directory"
@@ -339,7 +341,7 @@ def test_another_limit_of_pixels(photos, again):
 def test_a_new_pillow_gets_another_chance_at_refused_files(photos, again, monkeypatch):
     (photos / "a.png").write_bytes(b"bad")
     again(photos)
-    monkeypatch.setattr(module.PIL, "__version__", "99.0")
+    monkeypatch.setattr(PIL, "__version__", "99.0")
     assert again(photos)[1] == ["a.png"]
     assert again(photos)[1] == []
 
@@ -356,26 +358,24 @@ def test_a_damaged_manifest_is_made_anew(photos, again, caplog, content):
     assert "It is made anew." in caplog.text
 
 
-def test_images_that_failed_in_decoding_are_left_out_until_they_change(photos, again):
+def fails(manifest: Manifest, index: int, reason: str) -> None:
+    status = Path(manifest.path(index)).stat()
+    failure = Failure(manifest.path(index), status.st_size, status.st_mtime_ns, reason)
+    with (manifest.file.parent / "failed.jsonl").open("a") as file:
+        file.write(json.dumps(failure) + "\n")
+
+
+def test_images_that_failed_in_decoding_are_told_until_they_change(photos, again):
     first, _, _ = again(photos)
-    first.mark_failed(1, "image file is truncated")
+    fails(first, 1, "image file is truncated")
     second, read, _ = again(photos)
     assert read == []
-    assert [refused.reason for refused in second.refused] == [
-        "failed in decoding: image file is truncated"
-    ]
-    assert names(second) == ["a.png", "b/d.png", "e.png"]
-    assert again(photos)[0].id == second.id
+    assert second.id == first.id  # no manifest changes under a run
+    cache = first.file.parent
+    assert second.failed(read_failures(cache)) == {1: "image file is truncated"}
     image(photos / "b/c.png", 9, 9)
-    third, read, _ = again(photos)
-    assert read == ["c.png"]
-    assert len(third) == 4
-    third.mark_failed(0, "cut")
-    assert len(again(photos)[0]) == 3
-    (photos.parent / "cache/failed.jsonl").unlink()
-    fourth, read, _ = again(photos)
-    assert read == ["a.png"]
-    assert len(fourth) == 4
+    third, _, _ = again(photos)
+    assert third.failed(read_failures(cache)) == {}
 
 
 # ------------------------------------------------------------------ several sources
@@ -665,7 +665,7 @@ def test_an_error_in_between_ends_all_helpers(tmp_path, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module._Progress, "advance", interrupted)
+    monkeypatch.setattr(Progress, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scan(root, cache_dir=tmp_path / "c", workers=2)
     assert not CountedHelper.running()

@@ -23,13 +23,11 @@ JSON document: `version` of this format, number of `images` and of `refused` fil
 
 from __future__ import annotations
 
-import hashlib
 import json
 import operator
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, overload
@@ -40,6 +38,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_buckets.errors import DataError
+from lit_buckets.manifest.columns import SCHEMA, as_batch, fingerprint, hash_strings
+from lit_buckets.manifest.files import Failure, read_failures, replace_file
 
 __all__ = [
     "SCHEMA",
@@ -55,30 +55,7 @@ __all__ = [
 #: Version of the file's format. A file of another version is made anew.
 VERSION = 1
 
-#: Columns of every manifest, in this order.
-SCHEMA = pa.schema(
-    [
-        pa.field("path", pa.large_string(), nullable=False),
-        pa.field("source", pa.int16(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-        pa.field("mtime_ns", pa.int64(), nullable=False),
-        pa.field("repeats", pa.int32(), nullable=False),
-        pa.field("caption", pa.large_string(), nullable=False),
-        pa.field("caption_mtime_ns", pa.int64(), nullable=False),
-        pa.field("reason", pa.large_string(), nullable=False),
-    ]
-)
-_DEFAULTS: Mapping[str, Any] = {
-    "source": 0,
-    "bytes": 0,
-    "mtime_ns": 0,
-    "repeats": 1,
-    "caption": "",
-    "caption_mtime_ns": -1,
-    "reason": "",
-}
+
 _KEY = b"lit_buckets"
 _FAILURES = "failed.jsonl"
 
@@ -98,15 +75,6 @@ class Refused(NamedTuple):
     """
 
     path: str
-    reason: str
-
-
-class Failure(NamedTuple):
-    """An image that failed in decoding: as it was then, by length and time of last change."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
     reason: str
 
 
@@ -192,7 +160,7 @@ class Manifest:
             ValueError: If a column is missing or of a wrong type, or a row names no source.
             OSError: If the disk is full or the folder may not be written.
         """
-        batch, images = _as_batch(table, len(sources))
+        batch, images = as_batch(table, len(sources))
         path = Path(file).absolute()
         if keep_equal and (there := _open_if(path, settings or {})) is not None:
             same_sources = there.sources == [dict(source) for source in sources]
@@ -204,7 +172,7 @@ class Manifest:
             "refused": len(batch) - images,
             "sources": [dict(source) for source in sources],
             "settings": dict(settings or {}),
-            "fingerprint": _fingerprint(batch.slice(0, images)),
+            "fingerprint": fingerprint(batch.slice(0, images)),
             "id": secrets.token_hex(16),
         }
         schema = batch.schema.with_metadata({_KEY: json.dumps(notes).encode()})
@@ -332,6 +300,29 @@ class Manifest:
             "path": self._join(i)
         }
 
+    def failed(self, failures: Mapping[str, Failure]) -> dict[int, str]:
+        """Images that failed in decoding and have not changed since.
+
+        Args:
+            failures: From `read_failures`.
+
+        Returns:
+            The reason for each such image, by its row.
+        """
+        reasons: dict[int, str] = {}
+        source = self._source[: self._images]
+        paths = self._path.slice(0, self._images)
+        for place, root in enumerate(self._roots):
+            inside = {path[len(root) :]: path for path in failures if path.startswith(root)}
+            found = pc.is_in(paths, value_set=pa.array(inside, paths.type)).to_numpy(
+                zero_copy_only=False
+            )
+            for row in np.flatnonzero(found & (source == place)).tolist():
+                failure, now = failures[inside[paths[row].as_py()]], self.row(row)
+                if (failure.bytes, failure.mtime_ns) == (now["bytes"], now["mtime_ns"]):
+                    reasons[row] = failure.reason
+        return reasons
+
     def split(self, share: float, directory: str | os.PathLike[str]) -> tuple[Manifest, Manifest]:
         """Divide the images in two, the same way on every machine and in every run.
 
@@ -371,33 +362,12 @@ class Manifest:
             )
         return rest, part
 
-    def mark_failed(self, index: int, reason: str) -> None:
-        """Remember that an image failed in decoding: the next scan leaves it out.
-
-        One line is appended to ``failed.jsonl`` beside the manifest, by any process at any time.
-        It counts until the image changes, or the file is deleted.
-
-        Args:
-            index: The image.
-            reason: Why, as a short sentence.
-        """
-        i = _checked(index, self._images)
-        failure = Failure(
-            self._join(i),
-            self._batch.column("bytes")[i].as_py(),
-            self._batch.column("mtime_ns")[i].as_py(),
-            " ".join(reason.split())[:200],
-        )
-        # one write of one line: lines of several processes do not mix
-        with (self.file.parent / _FAILURES).open("ab", buffering=0) as file:
-            file.write(json.dumps(failure).encode() + b"\n")
-
     def _join(self, row: int) -> str:
         return f"{self._roots[self._source[row]]}{self._path[row].as_py()}"
 
     def _halves(self, share: float) -> tuple[pa.Table, pa.Table]:
         count = min(max(1, round(share * self._images)), self._images - 1)
-        hashes = _hash_strings(self._path.slice(0, self._images))
+        hashes = hash_strings(self._path.slice(0, self._images))
         taken = np.zeros(len(self._batch), dtype=bool)
         taken[np.argsort(hashes, kind="stable")[:count]] = True
         return self._rows(~taken), self._rows(taken)
@@ -427,42 +397,6 @@ class _Lazy(Sequence[_T]):
         if isinstance(index, slice):
             return [self._get(i) for i in range(*index.indices(self._length))]
         return self._get(_checked(index, self._length))
-
-
-def read_failures(directory: Path) -> dict[str, Failure]:
-    """What `Manifest.mark_failed` has noted in a folder, the latest for each path.
-
-    Lines that are damaged (a killed process, a shared file system) are passed over.
-    """
-    try:
-        lines = (directory / _FAILURES).read_bytes().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    failures = {}
-    for line in lines:
-        with suppress(ValueError, TypeError):
-            failure = Failure(*json.loads(line))
-            failures[str(failure.path)] = failure
-    return failures
-
-
-def replace_file(path: Path, save: Callable[[Path], None]) -> None:
-    """Write a file so that its name stands for the old or the new one, never for a part.
-
-    Args:
-        path: The file; its folder is made.
-        save: Writes the path it is given, which does not exist.
-
-    Raises:
-        OSError: If the disk is full or the folder may not be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _reopen(file: str, fingerprint: str) -> Manifest:
@@ -497,96 +431,8 @@ def _open_if(file: Path, settings: Mapping[str, Any]) -> Manifest | None:
     return manifest if manifest.settings == settings else None
 
 
-def _as_batch(table: pa.Table, sources: int) -> tuple[pa.RecordBatch, int]:
-    """One record batch in the order of the schema, refused rows last, and the number of images."""
-    columns = {name: table.column(name) for name in table.column_names}
-    for field in SCHEMA:
-        if field.name not in columns and field.name not in _DEFAULTS:
-            raise ValueError(f"column {field.name!r} is missing; there are {table.column_names}.")
-        if field.name not in columns:
-            value = pa.scalar(_DEFAULTS[field.name], field.type)
-            columns[field.name] = pa.chunked_array([pa.repeat(value, table.num_rows)])
-        columns[field.name] = columns[field.name].cast(field.type)
-        if columns[field.name].null_count:
-            raise ValueError(f"column {field.name!r} holds {columns[field.name].null_count} nulls.")
-    extra = [table.schema.field(name) for name in table.column_names if name not in SCHEMA.names]
-    schema = pa.schema([*SCHEMA, *extra])
-    ordered = pa.table([columns[name] for name in schema.names], schema=schema)
-    _check_sources(ordered, sources)
-    refused = pc.not_equal(ordered.column("reason"), "").to_numpy()
-    images = len(refused) - int(np.count_nonzero(refused))
-    if refused[:images].any():
-        ordered = ordered.take(pa.array(np.argsort(refused, kind="stable")))
-    arrays = [_one_piece(column) for column in ordered.columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema), images
-
-
-def _check_sources(table: pa.Table, sources: int) -> None:
-    if not table.num_rows:
-        return
-    ends = pc.min_max(table.column("source")).as_py()
-    if not 0 <= ends["min"] <= ends["max"] < sources:
-        raise ValueError(
-            f"column 'source' holds {ends['min']} to {ends['max']}; there are {sources} sources."
-        )
-
-
-def _one_piece(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
 def _checked(index: int, length: int) -> int:
     i = operator.index(index)
     if not -length <= i < length:
         raise IndexError(f"index {i} is out of range; there are {length}.")
     return i % length
-
-
-def _strings(array: pa.Array) -> tuple[IntArray, npt.NDArray[np.uint8]]:
-    """Where each of N strings begins, (N + 1,) from 0 on, and the bytes of all of them."""
-    _, offsets, data = array.buffers()
-    if not len(array):
-        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
-    places = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
-    content = np.zeros(0, dtype=np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return places - places[0], content[places[0] : places[-1]]
-
-
-def _fingerprint(batch: pa.RecordBatch) -> str:
-    digest = hashlib.sha256(b"lit_buckets manifest 1\n")
-    for part in _strings(batch.column("path")):
-        digest.update(np.ascontiguousarray(part).data)
-    for name in ("height", "width", "repeats"):
-        digest.update(np.ascontiguousarray(batch.column(name).to_numpy()).data)
-    return digest.hexdigest()
-
-
-_BLOCK = 2**16  # rows that are hashed at once: tens of megabytes
-
-
-def _hash_strings(array: pa.Array) -> npt.NDArray[np.uint64]:
-    """(N,) 64-bit hashes, the same on every machine; no Python object is made for any row."""
-    places, data = _strings(array)
-    hashes = np.diff(places).astype(np.uint64)
-    for low in range(0, len(hashes), _BLOCK):
-        start, end = places[low : low + _BLOCK + 1][:-1], places[low + 1 : low + _BLOCK + 1]
-        block = hashes[low : low + _BLOCK]
-        live = np.flatnonzero(start < end)
-        while len(live):
-            at = start[live, None] + np.arange(8)
-            letters = np.where(at < end[live, None], data[np.minimum(at, len(data) - 1)], 0)
-            words = np.ascontiguousarray(letters.astype(np.uint8)).view("<u8")[:, 0]
-            block[live] = _mix(block[live] ^ words)
-            start = start + 8
-            live = live[start[live] < end[live]]
-    return _mix(hashes)
-
-
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64: each bit of the result depends on every bit of the value."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

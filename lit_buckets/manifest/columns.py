@@ -1,0 +1,130 @@
+"""The columns of a manifest: their types, their order, and hashes over them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["SCHEMA", "as_batch", "fingerprint", "hash_strings"]
+
+IntArray = npt.NDArray[np.int64]
+
+#: Columns of every manifest, in this order.
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.large_string(), nullable=False),
+        pa.field("source", pa.int16(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("mtime_ns", pa.int64(), nullable=False),
+        pa.field("repeats", pa.int32(), nullable=False),
+        pa.field("caption", pa.large_string(), nullable=False),
+        pa.field("caption_mtime_ns", pa.int64(), nullable=False),
+        pa.field("reason", pa.large_string(), nullable=False),
+    ]
+)
+_DEFAULTS: Mapping[str, Any] = {
+    "source": 0,
+    "bytes": 0,
+    "mtime_ns": 0,
+    "repeats": 1,
+    "caption": "",
+    "caption_mtime_ns": -1,
+    "reason": "",
+}
+
+
+def as_batch(table: pa.Table, sources: int) -> tuple[pa.RecordBatch, int]:
+    """One record batch in the order of the schema, refused rows last, and the number of images."""
+    columns = {name: table.column(name) for name in table.column_names}
+    for field in SCHEMA:
+        if field.name not in columns and field.name not in _DEFAULTS:
+            raise ValueError(f"column {field.name!r} is missing; there are {table.column_names}.")
+        if field.name not in columns:
+            value = pa.scalar(_DEFAULTS[field.name], field.type)
+            columns[field.name] = pa.chunked_array([pa.repeat(value, table.num_rows)])
+        columns[field.name] = columns[field.name].cast(field.type)
+        if columns[field.name].null_count:
+            raise ValueError(f"column {field.name!r} holds {columns[field.name].null_count} nulls.")
+    extra = [table.schema.field(name) for name in table.column_names if name not in SCHEMA.names]
+    schema = pa.schema([*SCHEMA, *extra])
+    ordered = pa.table([columns[name] for name in schema.names], schema=schema)
+    _check_sources(ordered, sources)
+    refused = pc.not_equal(ordered.column("reason"), "").to_numpy()
+    images = len(refused) - int(np.count_nonzero(refused))
+    if refused[:images].any():
+        ordered = ordered.take(pa.array(np.argsort(refused, kind="stable")))
+    arrays = [_one_piece(column) for column in ordered.columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), images
+
+
+def _check_sources(table: pa.Table, sources: int) -> None:
+    if not table.num_rows:
+        return
+    ends = pc.min_max(table.column("source")).as_py()
+    if not 0 <= ends["min"] <= ends["max"] < sources:
+        raise ValueError(
+            f"column 'source' holds {ends['min']} to {ends['max']}; there are {sources} sources."
+        )
+
+
+def _one_piece(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _strings(array: pa.Array) -> tuple[IntArray, npt.NDArray[np.uint8]]:
+    """Where each of N strings begins, (N + 1,) from 0 on, and the bytes of all of them."""
+    _, offsets, data = array.buffers()
+    if not len(array):
+        return np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+    places = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
+    content = np.zeros(0, dtype=np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return places - places[0], content[places[0] : places[-1]]
+
+
+def fingerprint(batch: pa.RecordBatch) -> str:
+    """SHA-256 of paths, sizes and repeats of all rows, in hexadecimal digits."""
+    digest = hashlib.sha256(b"lit_buckets manifest 1\n")
+    for part in _strings(batch.column("path")):
+        digest.update(np.ascontiguousarray(part).data)
+    for name in ("height", "width", "repeats"):
+        digest.update(np.ascontiguousarray(batch.column(name).to_numpy()).data)
+    return digest.hexdigest()
+
+
+_BLOCK = 2**16  # rows that are hashed at once: tens of megabytes
+
+
+def hash_strings(array: pa.Array) -> npt.NDArray[np.uint64]:
+    """(N,) 64-bit hashes, the same on every machine; no Python object is made for any row."""
+    places, data = _strings(array)
+    hashes = np.diff(places).astype(np.uint64)
+    for low in range(0, len(hashes), _BLOCK):
+        start, end = places[low : low + _BLOCK + 1][:-1], places[low + 1 : low + _BLOCK + 1]
+        block = hashes[low : low + _BLOCK]
+        live = np.flatnonzero(start < end)
+        while len(live):
+            at = start[live, None] + np.arange(8)
+            letters = np.where(at < end[live, None], data[np.minimum(at, len(data) - 1)], 0)
+            words = np.ascontiguousarray(letters.astype(np.uint8)).view("<u8")[:, 0]
+            block[live] = _mix(block[live] ^ words)
+            start = start + 8
+            live = live[start[live] < end[live]]
+    return _mix(hashes)
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64: each bit of the result depends on every bit of the value."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

@@ -1,0 +1,236 @@
+"""The setup pass: folders of images become a manifest on disk, and stay up to date.
+
+Sources are listed; what is known from an earlier pass and has neither another length nor another
+time of last change is taken over; only the rest is read, headers only and many at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import PIL
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.headers import MAX_IMAGE_PIXELS
+from lit_buckets.manifest import Manifest, Refused, replace_file
+from lit_buckets.scan.changes import compare, described, find_known
+from lit_buckets.scan.listing import CAPTION_UNREAD, list_sources
+from lit_buckets.scan.progress import Progress
+from lit_buckets.scan.reading import assemble, read_files
+from lit_buckets.sources import FolderSource, Source
+
+__all__ = ["manifest_file", "scan"]
+
+_log = logging.getLogger("lit_buckets")
+
+Sources: TypeAlias = "str | os.PathLike[str] | Source | Sequence[str | os.PathLike[str] | Source]"
+
+_DAY = 86_400  # seconds
+
+
+def scan(
+    path_or_sources: Sources,
+    *,
+    cache_dir: str | os.PathLike[str],
+    on_unreadable: str = "skip",
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    workers: int | None = None,
+    progress: bool | None = None,
+) -> Manifest:
+    """Size a dataset: list its images, read their headers, and write the manifest.
+
+    The manifest lies in ``cache_dir/manifest-<hash of the sources>.arrow``. A second call reads
+    only images and captions that are new or have changed; if there are none, it maps the file
+    and leaves it as it is. A folder that was added to the list costs no new pass over the others.
+
+    A folder that is a source itself is left to that source by every other one that holds it: no
+    image comes twice, and ``[{path: all}, {path: all/best, repeats: 5}]`` does what it says.
+
+    Files that cannot be read are listed with their reasons in the manifest (`Manifest.refused`)
+    and in ``refused-<hash>.csv`` beside it. Images that fail only in decoding stay in the manifest,
+    so that it does not change under a run; see `Manifest.failed`.
+
+    Args:
+        path_or_sources: A folder, a `Source`, or several of them.
+        cache_dir: Folder for the manifest; made if need be.
+        on_unreadable: "skip" leaves unreadable files out; "error" stops at them.
+        max_image_pixels: Larger images are refused, in pixels.
+        workers: How many files are read at once; None chooses, 1 keeps to this thread.
+        progress: Whether to show a bar; None shows one in a terminal.
+
+    Returns:
+        The manifest, mapped: images in the order of the sources, then of their paths.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+        DataError: If a source is missing or holds no readable image, two sources are the same
+            folder, `cache_dir` cannot be written, or a file is unreadable and `on_unreadable`
+            is "error".
+    """
+    begun = time.perf_counter()
+    _check_arguments(on_unreadable, max_image_pixels, workers)
+    sources = _as_sources(path_or_sources)
+    file = manifest_file(sources, cache_dir=cache_dir)
+    report = file.with_name(file.stem.replace("manifest", "refused") + ".csv")
+    settings = {"max_image_pixels": max_image_pixels, "pillow": PIL.__version__}
+    with Progress(progress) as bar:
+        listing = list_sources(sources, bar)
+        known = find_known(file, sources)
+        todo = compare(listing, known, sources, settings)
+        manifest = known.exact
+        if manifest is None or not todo.nothing:
+            fresh = read_files(listing, todo, sources, max_image_pixels, workers, bar)
+            rows = assemble(listing, known, todo, fresh)
+            _check_readable(rows, sources)
+            manifest = _write(file, rows, sources, settings)
+    _write_report(manifest, report)
+    _log_summary(manifest, report, len(todo.rows), time.perf_counter() - begun)
+    if on_unreadable == "error" and manifest.refused:
+        raise DataError(
+            f"on_unreadable='error': {len(manifest.refused):,} of "
+            f"{len(manifest) + len(manifest.refused):,} files cannot be read: "
+            f"{_first(manifest.refused)}. Repair or remove them (all are in {str(report)!r}), "
+            f"or set on_unreadable='skip'."
+        )
+    return manifest
+
+
+def manifest_file(path_or_sources: Sources, cache_dir: str | os.PathLike[str]) -> Path:
+    """Where `scan` keeps the manifest of these sources, whether it is there yet or not.
+
+    Args:
+        path_or_sources: As given to `scan`.
+        cache_dir: As given to `scan`.
+
+    Returns:
+        An absolute path. Nothing is read.
+    """
+    sources = _as_sources(path_or_sources)
+    return Path(cache_dir).absolute() / f"manifest-{_digest(sources)}.arrow"
+
+
+def _check_arguments(on_unreadable: str, max_image_pixels: int, workers: int | None) -> None:
+    if on_unreadable not in ("skip", "error"):
+        raise ConfigError(f"on_unreadable={on_unreadable!r} must be 'skip' or 'error'.")
+    if max_image_pixels < 1:
+        raise ConfigError(
+            f"max_image_pixels={max_image_pixels} must be at least 1; the default is "
+            f"{MAX_IMAGE_PIXELS}."
+        )
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers={workers} must be at least 1; 1 reads without helpers.")
+
+
+def _as_sources(given: Sources) -> list[Source]:
+    if isinstance(given, (str, os.PathLike)):
+        return [FolderSource(given)]
+    if isinstance(given, Source):
+        return [given]
+    sources = [FolderSource(one) if isinstance(one, (str, os.PathLike)) else one for one in given]
+    if not sources:
+        raise DataError("the list of sources is empty; at least 1 is needed. Name a folder.")
+    return sources
+
+
+def _digest(sources: Sequence[Source]) -> str:
+    """16 hexadecimal digits; other repeats have others, since another run may use the file."""
+    text = json.dumps([described(source) for source in sources], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check_readable(rows: pa.Table, sources: Sequence[Source]) -> None:
+    """Raise if all images of a source are refused."""
+    good = rows.column("source").filter(pc.equal(rows.column("reason"), "")).to_numpy()
+    empty = np.flatnonzero(np.bincount(good, minlength=len(sources)) == 0)
+    if not len(empty):
+        return
+    source = sources[empty[0]]
+    bad = rows.filter(pc.equal(rows.column("source"), empty[0])).select(["path", "reason"])
+    refused = [Refused(row["path"], row["reason"]) for row in bad.slice(0, 3).to_pylist()]
+    raise DataError(
+        f"path={source.root!r} holds no image that can be read: all {len(bad):,} are refused: "
+        f"{_first(refused, len(bad))}. Check the path, or repair the files."
+    )
+
+
+def _write(
+    file: Path, rows: pa.Table, sources: Sequence[Source], settings: Mapping[str, Any]
+) -> Manifest:
+    unread = int(np.count_nonzero(rows.column("caption_mtime_ns").to_numpy() == CAPTION_UNREAD))
+    if unread:
+        _log.warning(
+            "%s caption files could not be opened; these captions are empty.", f"{unread:,}"
+        )
+    with _writing(file.parent):
+        _sweep(file.parent)
+        return Manifest.write(
+            file,
+            rows,
+            sources=[described(source) for source in sources],
+            settings=settings,
+            keep_equal=True,
+        )
+
+
+@contextmanager
+def _writing(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cache_dir={str(cache)!r} cannot be written: {error.strerror or error}. "
+            f"Name a folder with free space that this user may write."
+        ) from error
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what processes that were killed while writing have left behind."""
+    for file in cache.glob(".*.tmp"):
+        with suppress(FileNotFoundError):  # if another process was quicker
+            if time.time() - file.stat().st_mtime > _DAY:
+                file.unlink()
+
+
+def _write_report(manifest: Manifest, report: Path) -> None:
+    """Refused files as a table for people, beside the manifest; none if there are none."""
+    if not manifest.refused:
+        report.unlink(missing_ok=True)
+        return
+    if report.exists() and report.stat().st_mtime_ns >= manifest.file.stat().st_mtime_ns:
+        return
+
+    def save(temporary: Path) -> None:
+        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "reason"])
+            writer.writerows(manifest.refused)
+
+    with _writing(report.parent):
+        replace_file(report, save)
+
+
+def _log_summary(manifest: Manifest, report: Path, read: int, seconds: float) -> None:
+    refused = f" (see {report})" if manifest.refused else ""
+    _log.info(
+        f"{len(manifest):,} images, {len(manifest.refused):,} refused{refused}, "
+        f"{read:,} read anew, {seconds:.1f} s: {manifest.file}"
+    )
+
+
+def _first(refused: Sequence[Refused], count: int | None = None) -> str:
+    """The first three with their reasons, and how many there are beside them."""
+    more = (len(refused) if count is None else count) - 3
+    text = "; ".join(f"{path!r} ({reason})" for path, reason in refused[:3])
+    return f"{text}; and {more:,} more" if more > 0 else text
