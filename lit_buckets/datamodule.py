@@ -15,7 +15,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Group
 
-from lit_buckets import report
+from lit_buckets import ledger, report
 from lit_buckets.config import Config, SourceConfig, load_config, to_plain
 from lit_buckets.dataset import BucketDataset
 from lit_buckets.errors import ConfigError, DataError
@@ -25,7 +25,7 @@ from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.sampler import BucketBatchSampler
 from lit_buckets.scan import manifest_file, scan
 from lit_buckets.sources import FolderSource
-from lit_buckets.transforms import normalize
+from lit_buckets.transforms import Crop, normalize
 
 __all__ = ["BucketDataModule"]
 
@@ -129,6 +129,19 @@ class BucketDataModule(LightningDataModule):
     def manifest_of(self, stage: Stage) -> Manifest:
         """The manifest of the images of a stage; its rows are what ``index`` counts."""
         return self._of(stage).manifest
+
+    def write_plan(self, file: str | os.PathLike[str], stage: Stage = "train") -> None:
+        """Write what happens to each image as a table, one row an image, to be read by people.
+
+        To use a plan again, save it instead: ``dm.plan.save("plan.arrow")``, and set
+        ``buckets.plan`` to that file.
+
+        Args:
+            file: Ends in ``.arrow``, ``.parquet`` or ``.csv``; see :func:`lit_buckets.ledger.rows`.
+            stage: train, val, test or predict.
+        """
+        images, crop = self._of(stage), self._crop(stage)
+        ledger.write_rows(ledger.rows(images.plan, paths=images.manifest.paths, crop=crop), file)
 
     def summary(self) -> Group:
         """Bucket tables and the accounting of an epoch, for every stage that is set up.
@@ -291,6 +304,8 @@ class BucketDataModule(LightningDataModule):
 
     def _planned(self, stage: Stage, manifest: Manifest, left_out: Mapping[int, str]) -> _Images:
         buckets = self.config.buckets
+        if buckets.plan is not None and stage == "train":
+            return _Images(manifest, left_out, _pinned(buckets.plan, manifest))
         plan = plan_buckets(
             manifest.sizes,
             rule=buckets.rule,
@@ -359,7 +374,7 @@ class BucketDataModule(LightningDataModule):
         return BucketDataset(
             manifest=images.manifest,
             plan=images.plan,
-            crop="center" if transform.crop == "random" and not training else transform.crop,
+            crop=self._crop(stage),
             flip=transform.flip if training else 0.0,
             interpolation=transform.interpolation,
             background=transform.background,
@@ -370,6 +385,10 @@ class BucketDataModule(LightningDataModule):
             max_image_pixels=data.max_image_pixels,
             failures_file=Path(data.cache_dir) / "failed.jsonl",
         )
+
+    def _crop(self, stage: Stage) -> Crop:
+        crop = self.config.transform.crop
+        return "center" if crop == "random" and stage != "train" else crop
 
     # -- what the Trainer knows --------------------------------------------------------------------
 
@@ -428,6 +447,21 @@ class BucketDataModule(LightningDataModule):
         if len(loader) != loader.batches.accounting().rounds:
             self._reload_every = self._host.reload_dataloaders_every_n_epochs
             self._host.reload_dataloaders_every_n_epochs = 1
+
+
+def _pinned(file: str, manifest: Manifest) -> BucketPlan:
+    """A saved plan, if it was made for these very images."""
+    plan = BucketPlan.open(file)
+    if plan.dataset == manifest.fingerprint:
+        return plan
+    numbers = f"it has {len(plan)} images, data.train has {len(manifest)}"
+    if len(plan) == len(manifest):
+        sizes = int((plan.sizes != manifest.sizes).any(axis=1).sum())
+        numbers = f"both have {len(plan)} images, {sizes} of them of another size"
+    raise DataError(
+        f"buckets.plan={file} was made for other images, paths or repeats; {numbers}. "
+        "Set buckets.plan=null to plan anew."
+    )
 
 
 def _left_out_file(manifest: Manifest) -> Path:

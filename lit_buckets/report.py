@@ -10,9 +10,10 @@ from rich.text import Text
 
 from lit_buckets.epoch import Accounting
 from lit_buckets.order import samples_of
+from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatchSampler
 
-__all__ = ["accounting_line", "plan_table", "summary"]
+__all__ = ["accounting_line", "curve_line", "plan_table", "repeats_line", "summary"]
 
 _MOST_NAMED = 10
 
@@ -30,6 +31,7 @@ def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Grou
     """
     plan = sampler.plan
     lines = [accounting_line(sampler.accounting(), sampler.num_replicas)]
+    lines += [line for line in (repeats_line(plan), curve_line(plan)) if line]
     if refused:
         lines.append(f"{refused} files could not be read; the manifest lists them with reasons")
     lines += _named("moved", [f"{i} from {h}x{w}" for i, (h, w) in plan.moved_from.items()])
@@ -85,6 +87,42 @@ def accounting_line(account: Accounting, world_size: int) -> str:
     if account.dropped:
         parts.append(f"{account.dropped:,} samples dropped")
     return f"an epoch: {', '.join(parts)}; batches {account.fullness:.0%} full"
+
+
+def repeats_line(plan: BucketPlan) -> str:
+    """How samples come about; nothing where each image comes once.
+
+    Example:
+        >>> from lit_buckets import plan_buckets
+        >>> repeats_line(plan_buckets([[64, 64]] * 3, repeats=[1, 1, 5]))
+        'repeats: 2 images x 1 + 1 images x 5 = 7 samples'
+    """
+    told = np.unique(plan.strata.repeats)
+    if not (told > 1).any():
+        return ""
+    pairs = [
+        (int(plan.strata.images[plan.strata.repeats == times].sum()), times)
+        for times in told.tolist()
+    ]
+    parts = [f"{images:,} images x {times}" for images, times in pairs]
+    return f"repeats: {' + '.join(parts)} = {sum(n * times for n, times in pairs):,} samples"
+
+
+def curve_line(plan: BucketPlan) -> str:
+    """What one bucket fewer or more would cut; nothing where their number is not limited.
+
+    Example:
+        >>> from lit_buckets import plan_buckets
+        >>> curve_line(plan_buckets([[64, 64], [64, 128], [64, 192]], max_buckets=2))
+        'crop loss at 1 bucket: 30.1%, at 2: 11.9%, at 3: 5.6%'
+    """
+    here = len(plan.bucket_sizes)
+    near = [(n, loss) for n, loss in plan.curve.items() if abs(n - here) <= 1]
+    if not near:
+        return ""
+    first = f"{near[0][0]} bucket" + "s" * (near[0][0] != 1)
+    parts = [f"at {first}: {near[0][1]:.1%}"] + [f"at {n}: {loss:.1%}" for n, loss in near[1:]]
+    return f"crop loss {', '.join(parts)}"
 
 
 def _rows(sampler: BucketBatchSampler) -> list[tuple[str, ...]]:

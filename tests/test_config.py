@@ -113,6 +113,7 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
             "min_images": 1,
             "small_bucket": "move",
             "max_crop": 0.25,
+            "plan": None,
         },
         "batches": {
             "batch_size": 8,
@@ -533,6 +534,11 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
             "Write buckets.sizes[1]=[512, 768].",
         ),
         (
+            "buckets.plan=''",
+            'buckets.plan="" must name a file; the text is empty. '
+            "Write a path, buckets.plan=/path/to.",
+        ),
+        (
             "buckets.sizes=[[512, 0]]",
             "buckets.sizes[0][1]=0 must be at least 1; 0 < 1. Correct buckets.sizes[0][1].",
         ),
@@ -724,6 +730,13 @@ def test_sizes_and_areas_as_they_come_out() -> None:
     assert load_config(to_plain(config)) == config
     names = next(option for option in describe() if option.key == "buckets.sizes").type
     assert all(name in names for name in PUBLISHED)
+
+
+def test_a_pinned_plan_must_exist() -> None:
+    message = refused("buckets.plan=photos")
+    assert message.startswith("buckets.plan=photos must be an existing file; there is none at ")
+    assert message.endswith(". Set buckets.plan=null for none.")
+    assert load("buckets.plan=a_file").buckets.plan == "a_file"
 
 
 def test_limits_that_just_hold() -> None:

@@ -244,7 +244,8 @@ def _text(option: Option, value: object, key: str) -> str:
     if not isinstance(value, str):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         _wrong_type(option, value, key, "Put the name in quotes." if is_number else "")
-    return {"folder": _folder, "path": _path, "suffix": _suffix}[option.form or "path"](value, key)
+    readers = {"folder": _folder, "file": _file, "path": _path, "suffix": _suffix}
+    return readers[option.form or "path"](value, key)
 
 
 def _folder(value: str, key: str) -> str:
@@ -256,6 +257,18 @@ def _folder(value: str, key: str) -> str:
     return path
 
 
+def _file(value: str, key: str) -> str:
+    """A file that exists, its ``~`` expanded."""
+    path = _expanded(value, key, "file")
+    try:
+        if Path(path).is_file():
+            return path
+        reason = f"there is none at {show(str(Path(path).absolute()))}"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise problem(key, value, "must be an existing file", reason, f"Set {key}=null for none.")
+
+
 def _path(value: str, key: str) -> str:
     """A folder that exists or may be made, its ``~`` expanded."""
     path = _expanded(value, key)
@@ -265,10 +278,10 @@ def _path(value: str, key: str) -> str:
     return path
 
 
-def _expanded(value: str, key: str) -> str:
+def _expanded(value: str, key: str, what: str = "folder") -> str:
     if not value or "\0" in value:
         numbers = "it holds a zero character" if value else "the text is empty"
-        raise problem(key, value, "must name a folder", numbers, f"Write a path, {key}=/path/to.")
+        raise problem(key, value, f"must name a {what}", numbers, f"Write a path, {key}=/path/to.")
     return expand_home(value)
 
 

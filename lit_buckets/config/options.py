@@ -48,7 +48,8 @@ class Interval:
         return f"{self.low} {low} x {high} {self.high}"
 
 
-Form = Literal["folder", "path", "suffix"]  # an existing folder, any path, the end of a file name
+#: An existing folder or file, the path of a folder to be, the end of a file name.
+Form = Literal["folder", "file", "path", "suffix"]
 
 
 def about(

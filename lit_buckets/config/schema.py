@@ -153,6 +153,12 @@ class BucketsConfig:
             Interval(0, 1, open_high=True),
         ),
     )
+    plan: str | None = field(
+        default=None,
+        metadata=about(
+            "File of a saved plan for the training images, in place of what is above.", form="file"
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
