@@ -15,6 +15,9 @@ __all__ = ["Cells", "Offset", "Size", "as_sizes", "cells", "cover", "crop_loss",
 
 IntArray = npt.NDArray[np.int64]
 
+_CHUNK = 1 << 13  # sizes worked on at once: what fits a cache
+_DOUBT = 1e-6  # distance to where rounding turns, within which floating point is not trusted
+
 
 class Size(NamedTuple):
     """Height and width in pixels, as displayed."""
@@ -80,9 +83,10 @@ def fit(
 
     With ``s = sqrt(max_area / (width * height))`` each side becomes
     ``round(side * s / divisor) * divisor``; if the product exceeds ``max_area``, both sides are
-    rounded down instead. The square roots are never taken in floating point: ``side * s`` is
-    ``sqrt(side * max_area / other)``, and the nearest integer to the root of a fraction follows
-    from comparing squares. A half goes to the even multiple, as Python's ``round`` does.
+    rounded down instead. No result hangs on a rounding error: ``side * s`` is
+    ``sqrt(side * max_area / other)``, and wherever floating point might round it the wrong way,
+    the nearest integer to the root of a fraction follows from comparing squares. A half goes to
+    the even multiple, as Python's ``round`` does.
 
     The rule is that of the pull request "Simpler bucketing code" (waifu-diffusion #59, 2022).
     Beyond it, the budget also holds where a side had to be raised to one divisor or to
@@ -108,20 +112,24 @@ def fit(
                [  64, 4096]])
     """
     images = as_sizes(sizes)
-    budget, shortest, longest = cells(max_area, divisor, min_side, max_side)
+    limits = cells(max_area, divisor, min_side, max_side)
     if images.max(initial=1) * max_area >= 2**61:
         raise ValueError(
             f"a side of {images.max()} pixels at max_area={max_area} exceeds exact 64-bit integers."
         )
-    down, nearest = _roots(images, max_area, divisor)
-    nearest = np.clip(nearest, shortest, longest)
-    down = np.clip(down, shortest, longest)
-    sides = np.where((nearest.prod(axis=1) > budget)[:, None], down, nearest)
-    short, long = sides.min(axis=1), sides.max(axis=1)
-    long = np.minimum(long, budget // short)
-    portrait = sides[:, 0] > sides[:, 1]
-    height, width = np.where(portrait, long, short), np.where(portrait, short, long)
-    return np.stack([height, width], axis=1) * divisor
+    found = np.empty_like(images)
+    for begin in range(0, len(images), _CHUNK):
+        chunk = slice(begin, begin + _CHUNK)
+        height, width = np.ascontiguousarray(images[chunk].T)
+        sides = _nearest_sides(height, width, max_area, divisor, limits)
+        over = np.flatnonzero(sides[0] * sides[1] > limits.budget)
+        if over.size:  # one side was raised to its least length; the longer one makes room
+            tall, wide = sides[0][over], sides[1][over]
+            sides[0][over] = np.where(tall > wide, limits.budget // wide, tall)
+            sides[1][over] = np.where(tall > wide, wide, limits.budget // tall)
+        np.multiply(sides[0], divisor, out=found[chunk, 0])
+        np.multiply(sides[1], divisor, out=found[chunk, 1])
+    return found
 
 
 def as_sizes(sizes: npt.ArrayLike) -> IntArray:
@@ -192,6 +200,39 @@ def crop_loss(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.fl
 def _divide(numerator: IntArray, denominator: IntArray) -> IntArray:
     """Integer division to the nearest, a half upwards."""
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+def _nearest_sides(
+    height: IntArray, width: IntArray, max_area: int, divisor: int, limits: Cells
+) -> tuple[IntArray, IntArray]:
+    """Sides at the budget in cells: to the nearest, or both down where that exceeds it.
+
+    Floating point settles what is far from where rounding turns, which is nearly everything; the
+    rest is settled by comparing integers.
+    """
+    budget, shortest, longest = limits
+    area = max_area / divisor**2
+    tall = np.sqrt(height / width * area)
+    wide = area / tall
+    sides = tall, wide
+    near = [np.rint(side) for side in sides]
+    doubtful = np.zeros(len(height), dtype=bool)
+    for side, rounded in zip(sides, near, strict=True):
+        # a root is off by less than 5 / 2**53 of itself, and there is none of 2**31 or more
+        doubtful |= np.abs(side - rounded) > 0.5 - _DOUBT
+    kept = [np.clip(rounded, shortest, longest) for rounded in near]
+    over = np.flatnonzero(kept[0] * kept[1] > budget)
+    for side, rounded, clipped in zip(sides, near, kept, strict=True):
+        doubtful[over] |= np.abs(side[over] - rounded[over]) < _DOUBT
+        clipped[over] = np.clip(np.floor(side[over]), shortest, longest)
+    found = kept[0].astype(np.int64), kept[1].astype(np.int64)
+    if doubtful.any():
+        some = np.flatnonzero(doubtful)
+        down, nearest = _roots(np.stack([height[some], width[some]], 1), max_area, divisor)
+        down, nearest = np.clip(down, shortest, longest), np.clip(nearest, shortest, longest)
+        exact = np.where((nearest[:, 0] * nearest[:, 1] > budget)[:, None], down, nearest)
+        found[0][some], found[1][some] = exact.T
+    return found
 
 
 def _roots(images: IntArray, max_area: int, divisor: int) -> tuple[IntArray, IntArray]:

@@ -234,7 +234,8 @@ def plan_buckets(
             image's own aspect ratio, rounded. ``"ladder"`` takes, of all maximal sizes
             (:func:`lit_buckets.shapes.ladder`), the one that keeps most of an image. ``"list"``
             does so with ``sizes``. ``"native"`` takes images as they are and leaves out those
-            whose sides are no multiples of ``divisor``, or that break another limit.
+            whose sides are no multiples of ``divisor``, or that break another limit; it never
+            enlarges.
         max_area: Largest area of a bucket, in pixels. Of several, an image belongs to the largest
             at which it need not be enlarged, or to the smallest.
         divisor: Every side of a bucket is a multiple of it, in pixels.
@@ -285,7 +286,7 @@ def plan_buckets(
         upscale=upscale,
     )
     excluded = dict(left_out or {})
-    present = np.setdiff1d(np.arange(len(image_sizes)), list(excluded))
+    present = np.delete(np.arange(len(image_sizes)), list(excluded))
     choice = choose(
         image_sizes[present],
         rule=rule,
@@ -297,8 +298,9 @@ def plan_buckets(
     excluded |= choice.left_out
     bucket_sizes, which = distinct(choice.wanted)
     bucket_of = np.where(choice.level < 0, -1, which).astype(np.int32)
+    enlarge = upscale and rule != "native"
     moved, stranded = _settle_small(
-        image_sizes, bucket_sizes, bucket_of, choice, min_images, max_crop, upscale, small_bucket
+        image_sizes, bucket_sizes, bucket_of, choice, min_images, max_crop, enlarge, small_bucket
     )
     excluded |= {i: _stranded(choice.wanted[i], min_images, max_crop) for i in stranded}
     kept, bucket_of = _drop_empty(bucket_of, len(bucket_sizes))
@@ -329,7 +331,7 @@ def _settle_small(
     choice: Choice,
     min_images: int,
     max_crop: float,
-    upscale: bool,
+    enlarge: bool,
     small_bucket: SmallBucket,
 ) -> tuple[list[int], list[int]]:
     """Send the images of small buckets on, in place; return who was moved and who is left out."""
@@ -342,7 +344,7 @@ def _settle_small(
         here = choice.level == level
         restless = np.flatnonzero(here & small)
         large = np.unique(bucket_of[here & ~small])
-        best = nearest(images[restless], bucket_sizes[large], enlarge=upscale)
+        best = nearest(images[restless], bucket_sizes[large], enlarge=enlarge)
         restless, target = restless[best >= 0], large[best[best >= 0]]
         fits = geometry.crop_loss(images[restless], bucket_sizes[target]) <= max_crop
         bucket_of[restless[fits]] = target[fits]
