@@ -25,7 +25,7 @@ HOURS = np.array(
         [(8, 12, 48), (52, 70, 140), (244, 244, 236), (38, 50, 104), (8, 10, 32)],
     ]
 )
-BALLOONS = np.array([(222, 48, 48), (250, 190, 40), (40, 160, 100), (244, 244, 250)])
+BALLOONS = np.array([(226, 44, 60), (255, 176, 32), (36, 170, 110), (206, 60, 190)])
 
 # How a turned camera stores an upright scene, by the EXIF orientation that undoes the turn.
 TURNS = {
@@ -88,7 +88,7 @@ def paint_landscape(height: int, width: int, rng: np.random.Generator) -> Image.
     radius = rng.uniform(0.13, 0.22)
     canvas = lay(canvas, sun, 0.5 * np.exp(disc(*place, radius) / unit / radius))
     canvas = lay(canvas, sun, disc(*place, radius))
-    for colour in rng.permutation(BALLOONS)[: rng.integers(0, 3)]:
+    for colour in rng.permutation(BALLOONS)[: rng.integers(2)]:
         place = horizon * rng.uniform(0.1, 0.8), right * rng.uniform(0.1, 0.9)
         canvas = lay(canvas, colour, disc(*place, rng.uniform(0.06, 0.1)))
     for depth in (0.0, 0.5, 1.0):

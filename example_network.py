@@ -62,17 +62,18 @@ class UNet(nn.Module):
         condition: Length of the vector that time and sizes become.
     """
 
-    def __init__(self, fine=64, coarse=128, depth=2, condition: int = 256) -> None:
+    def __init__(
+        self, fine: int = 64, coarse: int = 128, depth: int = 2, condition: int = 256
+    ) -> None:
         super().__init__()
         self.condition = nn.Sequential(
             nn.Linear(7 * 32, condition), nn.SiLU(), nn.Linear(condition, condition), nn.SiLU()
         )
         self.enter = nn.Conv2d(3 * 16 + 2, fine, 3, padding=1)
         self.down = Block(fine, fine, condition)
-        self.deep = nn.ModuleList(
-            Block(fine if i == 0 else coarse, coarse, condition) for i in range(depth + 1)
-        )
+        self.widen = Block(fine, coarse, condition)
         self.attend = nn.ModuleList(Attention(coarse) for _ in range(depth))
+        self.deep = nn.ModuleList(Block(coarse, coarse, condition) for _ in range(depth))
         self.up = Block(coarse + fine, fine, condition)
         self.leave = nn.Sequential(
             nn.GroupNorm(8, fine), nn.SiLU(), nn.Conv2d(fine, 3 * 16, 3, padding=1)
@@ -95,8 +96,8 @@ class UNet(nn.Module):
         place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(x), -1, -1, -1)
         x = torch.cat([x, place], dim=1).contiguous(memory_format=torch.channels_last)
         fine = self.down(self.enter(x), condition)
-        x = self.deep[0](F.avg_pool2d(fine, 2), condition)
-        for attend, block in zip(self.attend, self.deep[1:], strict=True):
+        x = self.widen(F.avg_pool2d(fine, 2), condition)
+        for attend, block in zip(self.attend, self.deep, strict=True):
             x = block(attend(x), condition)
         x = self.up(torch.cat([F.interpolate(x, scale_factor=2.0), fine], dim=1), condition)
         return F.pixel_shuffle(self.leave(x), 4)

@@ -64,7 +64,7 @@ class Flow(L.LightningModule):
         return loss
 
     @torch.no_grad()
-    def sample(self, size: list[int], zoom: float, count: int = 6, steps: int = 20) -> Tensor:
+    def sample(self, size: list[int], zoom: float, count: int, steps: int = 50) -> Tensor:
         """Draw (count, 3, H, W) images in [0, 1], as if scaled down by ``zoom`` and not cropped."""
         x = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(0)).to(self.device)
         sizes = torch.tensor([[side * zoom for side in size] + [0, 0] + size], device=self.device)
@@ -132,8 +132,9 @@ def draw(flow: Flow, data: BucketDataModule, out: Path) -> None:
     areas, largest = data.manifest_of("train").sizes.prod(axis=1), int(np.max(buckets.max_area))
     zoom = math.sqrt(float(np.median(areas)) / largest)
     shapes = fit(RATIOS, max_area=largest, divisor=buckets.divisor).tolist()
-    rows = [[to_pil_image(image) for image in flow.sample(shape, zoom)] for shape in shapes]
-    stack_rows(rows).save(out / "samples.png")
+    widest = max(width for _, width in shapes)
+    rows = [flow.sample([h, w], zoom, count=5 * widest // w) for h, w in shapes]
+    stack_rows([[to_pil_image(image) for image in row] for row in rows]).save(out / "samples.png")
     draw_curve(flow.losses).save(out / "loss.png")
     rich.print(f"Drawn: {out}/samples.png and {out}/loss.png")
 

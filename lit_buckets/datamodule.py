@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -16,20 +15,18 @@ from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Group
 
 from lit_buckets import ledger, report
-from lit_buckets.config import Config, SourceConfig, load_config, to_plain
+from lit_buckets.config import Config, load_config, to_plain
 from lit_buckets.dataset import BucketDataset
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.loader import BucketDataLoader
-from lit_buckets.manifest import Manifest, read_failures, replace_file
-from lit_buckets.plan import BucketPlan, plan_buckets
+from lit_buckets.manifest import Manifest
+from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatchSampler
-from lit_buckets.scan import manifest_file, scan
-from lit_buckets.sources import FolderSource
+from lit_buckets.stages import STAGES, Stage, StageImages, open_stage, plan_stage, scan_stage
 from lit_buckets.transforms import Crop, normalize
 
 __all__ = ["BucketDataModule"]
 
-Stage = Literal["train", "val", "test", "predict"]
 Transform = Callable[[torch.Tensor, dict[str, Any]], torch.Tensor]
 
 _STAGES: dict[str | None, tuple[Stage, ...]] = {
@@ -37,17 +34,8 @@ _STAGES: dict[str | None, tuple[Stage, ...]] = {
     "validate": ("val",),
     "test": ("test",),
     "predict": ("predict",),
-    None: ("train", "val", "test", "predict"),
+    None: STAGES,
 }
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The images of one stage and the plan for them."""
-
-    manifest: Manifest
-    left_out: Mapping[int, str]  # images that failed in decoding before this run began
-    plan: BucketPlan
 
 
 class BucketDataModule(LightningDataModule):
@@ -85,7 +73,7 @@ class BucketDataModule(LightningDataModule):
         # plain values only, so that a checkpoint loads without running code
         self.save_hyperparameters({"config": to_plain(self.config)})
         self.train_transform, self.eval_transform = train_transform, eval_transform
-        self._images: dict[Stage, _Images] = {}
+        self._images: dict[Stage, StageImages] = {}
         self._train_loader: BucketDataLoader | None = None
         self._state: dict[str, Any] | None = None
         self._reload_every: int | None = None
@@ -94,10 +82,8 @@ class BucketDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Size all images and write the manifests. Lightning calls it on one process of a node."""
-        failures = read_failures(Path(self.config.data.cache_dir))
-        for stage in _STAGES[None]:
-            if (manifest := self._manifest(stage, make=True)) is not None:
-                _write_left_out(manifest, manifest.failed(failures))
+        for stage in STAGES:
+            scan_stage(self.config, stage)
 
     # -- the plan: every rank, with the same result ----------------------------------------------
 
@@ -111,8 +97,8 @@ class BucketDataModule(LightningDataModule):
             DataError: If a manifest is missing, or ranks see different images.
         """
         for name in _STAGES[stage]:
-            if name not in self._images and (manifest := self._manifest(name)) is not None:
-                self._images[name] = self._planned(name, manifest, _read_left_out(manifest))
+            if name not in self._images and (images := open_stage(self.config, name)) is not None:
+                self._images[name] = images
                 self._check_ranks(name)
                 if name == "train":
                     self._check_batch_size()
@@ -262,7 +248,7 @@ class BucketDataModule(LightningDataModule):
         if self._state is None or images is None or left_out.keys() == images.left_out.keys():
             return
         if self._state["dataset"] == images.plan.dataset:
-            self._images["train"] = self._planned("train", images.manifest, left_out)
+            self._images["train"] = plan_stage(self.config, "train", images.manifest, left_out)
 
     @property
     def batch_size(self) -> int | None:
@@ -275,56 +261,6 @@ class BucketDataModule(LightningDataModule):
 
     # -- within ----------------------------------------------------------------------------------
 
-    def _manifest(self, stage: Stage, *, make: bool = False) -> Manifest | None:
-        """The manifest of a stage; made anew where ``make``, else mapped. None if not set."""
-        value = getattr(self.config.data, stage)
-        if value is None:
-            return None
-        share = self.config.data.val if isinstance(self.config.data.val, float) else None
-        if share is not None and stage in ("train", "val"):
-            whole = self._scanned(self.config.data.train, make=make)
-            rest, part = whole.split(share, Path(self.config.data.cache_dir))
-            return rest if stage == "train" else part
-        return self._scanned(value, make=make)
-
-    def _scanned(self, sources: tuple[SourceConfig, ...], *, make: bool) -> Manifest:
-        folders = [FolderSource(s.path, repeats=s.repeats, captions=s.captions) for s in sources]
-        data = self.config.data
-        if make:
-            return scan(
-                folders,
-                cache_dir=data.cache_dir,
-                on_unreadable=data.on_unreadable,
-                max_image_pixels=data.max_image_pixels,
-            )
-        file = manifest_file(folders, data.cache_dir)
-        if not file.exists():
-            raise DataError(f"{file} does not exist yet. Call prepare_data() before setup().")
-        return Manifest.open(file)
-
-    def _planned(self, stage: Stage, manifest: Manifest, left_out: Mapping[int, str]) -> _Images:
-        buckets = self.config.buckets
-        if buckets.plan is not None and stage == "train":
-            return _Images(manifest, left_out, _pinned(buckets.plan, manifest))
-        plan = plan_buckets(
-            manifest.sizes,
-            rule=buckets.rule,
-            max_area=buckets.max_area,
-            divisor=buckets.divisor,
-            min_side=buckets.min_side,
-            max_side=buckets.max_side,
-            sizes=buckets.sizes,
-            max_buckets=buckets.max_buckets,
-            upscale=buckets.upscale,
-            min_images=buckets.min_images,
-            small_bucket=buckets.small_bucket,
-            max_crop=buckets.max_crop,
-            repeats=manifest.repeats if stage == "train" else None,  # evaluation counts once
-            left_out=left_out,
-            dataset=manifest.fingerprint,
-        )
-        return _Images(manifest, left_out, plan)
-
     def _check_batch_size(self) -> None:
         """Refuse to train in batches that are never as large as they were set to be."""
         batches, strata = self.config.batches, self.plan.strata
@@ -335,7 +271,7 @@ class BucketDataModule(LightningDataModule):
                 f"{samples} samples. Set batches.batch_size={samples} or less."
             )
 
-    def _of(self, stage: Stage) -> _Images:
+    def _of(self, stage: Stage) -> StageImages:
         if stage in self._images:
             return self._images[stage]
         if getattr(self.config.data, stage) is None:
@@ -447,39 +383,3 @@ class BucketDataModule(LightningDataModule):
         if len(loader) != loader.batches.accounting().rounds:
             self._reload_every = self._host.reload_dataloaders_every_n_epochs
             self._host.reload_dataloaders_every_n_epochs = 1
-
-
-def _pinned(file: str, manifest: Manifest) -> BucketPlan:
-    """A saved plan, if it was made for these very images."""
-    plan = BucketPlan.open(file)
-    if plan.dataset == manifest.fingerprint:
-        return plan
-    numbers = f"it has {len(plan)} images, data.train has {len(manifest)}"
-    if len(plan) == len(manifest):
-        sizes = int((plan.sizes != manifest.sizes).any(axis=1).sum())
-        numbers = f"both have {len(plan)} images, {sizes} of them of another size"
-    raise DataError(
-        f"buckets.plan={file} was made for other images, paths or repeats; {numbers}. "
-        "Set buckets.plan=null to plan anew."
-    )
-
-
-def _left_out_file(manifest: Manifest) -> Path:
-    return manifest.file.with_name(f"{manifest.file.stem}-left-out.json")
-
-
-def _write_left_out(manifest: Manifest, reasons: Mapping[int, str]) -> None:
-    """Fix which images this run leaves out: others may note failures while its ranks begin."""
-
-    def save(file: Path) -> None:
-        file.write_text(json.dumps({"manifest": manifest.id, "reasons": list(reasons.items())}))
-
-    replace_file(_left_out_file(manifest), save)
-
-
-def _read_left_out(manifest: Manifest) -> dict[int, str]:
-    try:
-        note = json.loads(_left_out_file(manifest).read_text())
-    except FileNotFoundError:
-        return {}
-    return dict(note["reasons"]) if note["manifest"] == manifest.id else {}

@@ -34,6 +34,12 @@ def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Grou
     lines += [line for line in (repeats_line(plan), curve_line(plan)) if line]
     if refused:
         lines.append(f"{refused} files could not be read; the manifest lists them with reasons")
+    never = int((sampler.visits() == 0).sum()) - len(plan.excluded)
+    if never:
+        lines.append(
+            f"{never:,} images never come: their buckets are smaller than a batch, and "
+            f"short_batch is {sampler.short_batch}"
+        )
     lines += _named("moved", [f"{i} from {h}x{w}" for i, (h, w) in plan.moved_from.items()])
     lines += _named("left out", [f"{i}: {reason}" for i, reason in plan.excluded.items()])
     return Group(plan_table(name, sampler), *(Text(line) for line in lines))

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data.distributed import DistributedSampler
 
-from lit_buckets.epoch import Accounting, Batches, Rounds, ShortBatch, Sync
+from lit_buckets.allotment import ShortBatch, Sync
+from lit_buckets.epoch import Accounting, Batches, Rounds
 from lit_buckets.errors import ResumeError
 from lit_buckets.keyed import key_of
 from lit_buckets.order import SampleOrder, samples_of
@@ -194,6 +195,19 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
     def batches_per_bucket(self) -> IntArray:
         """(K,) batches that each bucket gives in a whole epoch, over all ranks."""
         return self._rounds_from(self._beginning(self.epoch)).allotment.batches
+
+    def visits(self) -> npt.NDArray[np.float64]:
+        """How often each image comes in an epoch, on average over many epochs.
+
+        Returns:
+            (N,) 0 for images that never come: those left out of the plan and, under
+            ``short_batch="drop"``, those of buckets that no batch is cut from. Below an image's
+            repeats where samples are dropped, above where places are filled.
+        """
+        places = self._rounds_from(self._beginning(self.epoch)).allotment.places
+        share = np.append(places / np.maximum(self._samples, 1), 0.0)  # the last for bucket -1
+        repeats = 1 if self.plan.repeats is None else self.plan.repeats
+        return share[self.plan.bucket_of] * repeats
 
     def state_dict(self, step: int | None = None) -> dict[str, Any]:
         """Where training is, in plain integers and strings, the same on every rank.

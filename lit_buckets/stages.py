@@ -1,0 +1,177 @@
+"""The images of a stage: from the configuration to a manifest on disk and a plan in memory.
+
+The setup pass (:func:`scan_stage`) runs on one process of a node; :func:`open_stage` on every
+rank, with the same result.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lit_buckets.config import Config, SourceConfig
+from lit_buckets.errors import DataError
+from lit_buckets.manifest import Manifest, read_failures, replace_file
+from lit_buckets.plan import BucketPlan, plan_buckets
+from lit_buckets.scan import manifest_file, scan
+from lit_buckets.sources import FolderSource
+
+__all__ = ["STAGES", "Stage", "StageImages", "open_stage", "plan_stage", "scan_stage"]
+
+Stage = Literal["train", "val", "test", "predict"]
+
+STAGES: tuple[Stage, ...] = ("train", "val", "test", "predict")
+
+
+@dataclass(frozen=True)
+class StageImages:
+    """The images of one stage and the plan for them."""
+
+    manifest: Manifest
+    left_out: Mapping[int, str]  #: images that failed in decoding before this run began, and why
+    plan: BucketPlan
+
+
+def scan_stage(config: Config, stage: Stage) -> None:
+    """Size the images of a stage and write its manifest, and what to leave out of it.
+
+    Args:
+        config: The whole configuration.
+        stage: Which images; nothing happens where none are configured.
+
+    Raises:
+        DataError: If there is no readable image, or the cache cannot be written.
+    """
+    data = config.data
+    if _is_share(config, stage):
+        return  # made with the training images that it is a part of
+    if (sources := getattr(data, stage)) is None:
+        return
+    manifest = scan(
+        _folders(sources),
+        cache_dir=data.cache_dir,
+        on_unreadable=data.on_unreadable,
+        max_image_pixels=data.max_image_pixels,
+    )
+    manifests = [manifest]
+    if stage == "train" and isinstance(data.val, float):
+        manifests = list(manifest.split(data.val, data.cache_dir))
+    failures = read_failures(Path(data.cache_dir))
+    for each in manifests:
+        _write_left_out(each, each.failed(failures))
+
+
+def open_stage(config: Config, stage: Stage) -> StageImages | None:
+    """Map the manifest of a stage and plan its buckets.
+
+    Args:
+        config: The whole configuration.
+        stage: Which images.
+
+    Returns:
+        The images, or ``None`` where none are configured.
+
+    Raises:
+        DataError: If the setup pass has not run.
+    """
+    data = config.data
+    sources = data.train if _is_share(config, stage) else getattr(data, stage)
+    if sources is None:
+        return None
+    file = manifest_file(_folders(sources), data.cache_dir)
+    if not file.exists():
+        raise DataError(
+            f"{file} does not exist; the images are not sized yet. Call prepare_data()."
+        )
+    manifest = Manifest.open(file)
+    if isinstance(data.val, float) and stage in ("train", "val"):
+        rest, part = manifest.split(data.val, data.cache_dir)
+        manifest = rest if stage == "train" else part
+    return plan_stage(config, stage, manifest, _read_left_out(manifest))
+
+
+def plan_stage(
+    config: Config, stage: Stage, manifest: Manifest, left_out: Mapping[int, str]
+) -> StageImages:
+    """Plan the buckets of a manifest.
+
+    Args:
+        config: The whole configuration.
+        stage: Which images; only training repeats any.
+        manifest: The images.
+        left_out: Images that shall not come, and why.
+
+    Returns:
+        The images with their plan.
+
+    Raises:
+        DataError: If ``buckets.plan`` names a plan for other images.
+    """
+    buckets = config.buckets
+    if buckets.plan is not None and stage == "train":
+        return StageImages(manifest, left_out, _pinned(buckets.plan, manifest))
+    plan = plan_buckets(
+        manifest.sizes,
+        rule=buckets.rule,
+        max_area=buckets.max_area,
+        divisor=buckets.divisor,
+        min_side=buckets.min_side,
+        max_side=buckets.max_side,
+        sizes=buckets.sizes,
+        max_buckets=buckets.max_buckets,
+        upscale=buckets.upscale,
+        min_images=buckets.min_images,
+        small_bucket=buckets.small_bucket,
+        max_crop=buckets.max_crop,
+        repeats=manifest.repeats if stage == "train" else None,
+        left_out=left_out,
+        dataset=manifest.fingerprint,
+    )
+    return StageImages(manifest, left_out, plan)
+
+
+def _pinned(file: str, manifest: Manifest) -> BucketPlan:
+    """A saved plan, if it was made for these very images."""
+    plan = BucketPlan.open(file)
+    if plan.dataset == manifest.fingerprint:
+        return plan
+    numbers = f"it has {len(plan)} images, data.train has {len(manifest)}"
+    if len(plan) == len(manifest):
+        sizes = int((plan.sizes != manifest.sizes).any(axis=1).sum())
+        numbers = f"both have {len(plan)} images, {sizes} of them of another size"
+    raise DataError(
+        f"buckets.plan={file} was made for other images, paths or repeats; {numbers}. "
+        "Set buckets.plan=null to plan anew."
+    )
+
+
+def _is_share(config: Config, stage: Stage) -> bool:
+    return stage == "val" and isinstance(config.data.val, float)
+
+
+def _folders(sources: tuple[SourceConfig, ...]) -> list[FolderSource]:
+    return [FolderSource(s.path, repeats=s.repeats, captions=s.captions) for s in sources]
+
+
+def _left_out_file(manifest: Manifest) -> Path:
+    return manifest.file.with_name(f"{manifest.file.stem}-left-out.json")
+
+
+def _write_left_out(manifest: Manifest, reasons: Mapping[int, str]) -> None:
+    """Fix which images this run leaves out: others may note failures while its ranks begin."""
+
+    def save(file: Path) -> None:
+        file.write_text(json.dumps({"manifest": manifest.id, "reasons": list(reasons.items())}))
+
+    replace_file(_left_out_file(manifest), save)
+
+
+def _read_left_out(manifest: Manifest) -> dict[int, str]:
+    try:
+        note = json.loads(_left_out_file(manifest).read_text())
+    except FileNotFoundError:
+        return {}
+    return dict(note["reasons"]) if note["manifest"] == manifest.id else {}
