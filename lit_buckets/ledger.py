@@ -42,8 +42,8 @@ def rows(
         ``bucket_height``, ``bucket_width``, ``resized_height``, ``resized_width``, ``crop_top``,
         ``crop_left``, ``crop_loss`` (share of the resized image that is cut), ``enlarged_by``
         (share by which sides grow, 0 where none does), ``repeats``, ``moved_from`` (a size as
-        text) and ``left_out`` (the reason). Null is what an image that is left out has no
-        value for.
+        text), ``note`` (it stays in a small bucket, or much is cut) and ``left_out`` (the reason).
+        Null is what an image has no value for.
 
     Example:
         >>> from lit_buckets import plan_buckets
@@ -69,6 +69,7 @@ def rows(
     columns["repeats"] = _repeats(plan)
     moved = {index: f"{height}x{width}" for index, (height, width) in plan.moved_from.items()}
     columns["moved_from"] = _sparse(moved, len(plan))
+    columns["note"] = _sparse(plan.noted, len(plan))
     columns["left_out"] = _sparse(plan.excluded, len(plan))
     return pa.table(columns)
 
@@ -101,8 +102,8 @@ def summarize(plan: BucketPlan) -> dict[str, Any]:
         plan: The plan.
 
     Returns:
-        ``hash``, ``images``, ``left_out``, ``moved``, ``enlarged``, ``samples``; ``repeats``, how
-        many images come how often; ``crop_loss``, the mean over images and the largest;
+        ``hash``, ``images``, ``left_out``, ``moved``, ``noted``, ``enlarged``, ``samples``;
+        ``repeats``, how many images come how often; ``crop_loss``, the mean over images and the largest;
         ``buckets``, each with its size, images, samples and mean crop loss; ``curve``, the least
         mean crop loss by number of buckets, where that is limited.
 
@@ -122,6 +123,7 @@ def summarize(plan: BucketPlan) -> dict[str, Any]:
         "images": len(plan),
         "left_out": len(plan.excluded),
         "moved": len(plan.moved_from),
+        "noted": len(plan.noted),
         "enlarged": int((bucket_of > plan.sizes[used]).any(axis=1).sum()),
         "samples": int(samples.sum()),
         "repeats": [

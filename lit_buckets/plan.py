@@ -46,6 +46,8 @@ class BucketPlan:
         repeats: (N,) how often each image comes in an epoch, or ``None`` for once.
         moved_from: The size of the bucket that an image had to leave, by image.
         excluded: Why an image is left out, by image.
+        noted: What to know of an image that comes: it stays in a small bucket, or is cut by more
+            than ``max_crop``.
         curve: Where the number of buckets is limited: the least mean crop loss, before whole
             pixels, by number of buckets, from one for each resolution on to twice the limit or
             where one more gains nothing.
@@ -59,6 +61,7 @@ class BucketPlan:
     repeats: IntArray | None = None
     moved_from: Mapping[int, geometry.Size] = field(default_factory=dict)
     excluded: Mapping[int, str] = field(default_factory=dict)
+    noted: Mapping[int, str] = field(default_factory=dict)
     curve: Mapping[int, float] = field(default_factory=dict)
     dataset: str = ""
     file: Path | None = None  #: where the plan was opened from
@@ -144,6 +147,7 @@ class BucketPlan:
             "strata": [column.tolist() for column in self.strata],
             "moved_from": [[index, *size] for index, size in self.moved_from.items()],
             "excluded": list(self.excluded.items()),
+            "noted": list(self.noted.items()),
             "curve": list(self.curve.items()),
         }
         table = pa.table(columns).replace_schema_metadata({"lit_buckets": json.dumps(facts)})
@@ -190,7 +194,8 @@ class BucketPlan:
             repeats=column("repeats") if "repeats" in table.column_names else None,
             moved_from={index: geometry.Size(*size) for index, *size in facts["moved_from"]},
             excluded=dict(facts["excluded"]),
-            curve=dict(facts.get("curve", [])),
+            noted=dict(facts["noted"]),
+            curve=dict(facts["curve"]),
             dataset=facts["dataset"],
             file=path,
         )
@@ -255,7 +260,8 @@ def plan_buckets(
             the bucket of its resolution that is not small and keeps most of it, unless that would
             cut more than ``max_crop``: then it stays. ``"exclude"`` does the same, but leaves the
             others out.
-        max_crop: Largest crop loss that a moved image may suffer, in [0, 1).
+        max_crop: Largest crop loss that a moved image may suffer, in [0, 1). Others that suffer
+            more are noted in the plan.
         repeats: (N,) how often each image comes in an epoch, each at least 1.
         left_out: Images that shall not come, and why, whatever their sizes.
         dataset: Fingerprint of the files; the plan carries it along.
@@ -299,10 +305,21 @@ def plan_buckets(
     bucket_sizes, which = distinct(choice.wanted)
     bucket_of = np.where(choice.level < 0, -1, which).astype(np.int32)
     enlarge = upscale and rule != "native"
-    moved, stranded = _settle_small(
-        image_sizes, bucket_sizes, bucket_of, choice, min_images, max_crop, enlarge, small_bucket
+    moved, stranded = (
+        ([], [])
+        if small_bucket == "keep"
+        else _settle_small(
+            image_sizes, bucket_sizes, bucket_of, choice, min_images, max_crop, enlarge
+        )
     )
-    excluded |= {i: _stranded(choice.wanted[i], min_images, max_crop) for i in stranded}
+    reasons = {i: _stranded(choice.wanted[i], min_images, max_crop) for i in stranded}
+    noted = _cut_beyond(image_sizes, bucket_sizes, bucket_of, max_crop)
+    if small_bucket == "exclude":
+        bucket_of[stranded] = -1
+        excluded |= reasons
+    else:
+        noted |= {index: f"stays: {reason}" for index, reason in reasons.items()}
+    noted = {index: note for index, note in sorted(noted.items()) if bucket_of[index] >= 0}
     kept, bucket_of = _drop_empty(bucket_of, len(bucket_sizes))
     return BucketPlan(
         sizes=image_sizes,
@@ -311,6 +328,7 @@ def plan_buckets(
         repeats=often,
         moved_from={i: geometry.Size(*choice.wanted[i].tolist()) for i in moved},
         excluded=dict(sorted(excluded.items())),
+        noted=noted,
         curve=choice.curve,
         dataset=dataset,
     )
@@ -332,13 +350,10 @@ def _settle_small(
     min_images: int,
     max_crop: float,
     enlarge: bool,
-    small_bucket: SmallBucket,
 ) -> tuple[list[int], list[int]]:
-    """Send the images of small buckets on, in place; return who was moved and who is left out."""
+    """Send the images of small buckets on, in place; return who was moved and who cannot be."""
     counts = np.bincount(bucket_of[bucket_of >= 0], minlength=len(bucket_sizes))
     small = (counts < min_images)[bucket_of] & (bucket_of >= 0)
-    if small_bucket == "keep" or not small.any():
-        return [], []
     moves = np.zeros(len(images), dtype=bool)
     for level in np.unique(choice.level[small]):
         here = choice.level == level
@@ -349,11 +364,20 @@ def _settle_small(
         fits = geometry.crop_loss(images[restless], bucket_sizes[target]) <= max_crop
         bucket_of[restless[fits]] = target[fits]
         moves[restless[fits]] = True
-    stranded = np.flatnonzero(small & ~moves)
-    if small_bucket != "exclude":
-        stranded = stranded[:0]
-    bucket_of[stranded] = -1
-    return np.flatnonzero(moves).tolist(), stranded.tolist()
+    return np.flatnonzero(moves).tolist(), np.flatnonzero(small & ~moves).tolist()
+
+
+def _cut_beyond(
+    images: IntArray, bucket_sizes: IntArray, bucket_of: npt.NDArray[np.int32], max_crop: float
+) -> dict[int, str]:
+    """Which images are cut by more than the limit, though they were not moved."""
+    used = np.flatnonzero(bucket_of >= 0)
+    loss = geometry.crop_loss(images[used], bucket_sizes[bucket_of[used]])
+    beyond = loss > max_crop
+    return {
+        int(index): f"{share:.0%} is cut, more than max_crop={max_crop:g}"
+        for index, share in zip(used[beyond], loss[beyond], strict=True)
+    }
 
 
 def _drop_empty(

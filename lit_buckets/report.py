@@ -19,7 +19,7 @@ _MOST_NAMED = 10
 
 
 def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Group:
-    """The bucket table, the accounting of an epoch, and who was moved or left out.
+    """The bucket table, the accounting of an epoch, and who was moved, noted or left out.
 
     Args:
         name: What the images are for: train, val, test or predict.
@@ -41,6 +41,7 @@ def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Grou
             f"short_batch is {sampler.short_batch}"
         )
     lines += _named("moved", [f"{i} from {h}x{w}" for i, (h, w) in plan.moved_from.items()])
+    lines += _named("noted", [f"{i}: {note}" for i, note in plan.noted.items()])
     lines += _named("left out", [f"{i}: {reason}" for i, reason in plan.excluded.items()])
     return Group(plan_table(name, sampler), *(Text(line) for line in lines))
 

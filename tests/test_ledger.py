@@ -28,6 +28,7 @@ def test_rows_are_what_the_pixels_will_be(sizes, crop, upscale):
     for index, row in enumerate(table):
         assert (row["height"], row["width"]) == sizes[index]
         assert row["left_out"] == plan.excluded.get(index)
+        assert row["note"] == plan.noted.get(index)
         moved = plan.moved_from.get(index)
         assert row["moved_from"] == (moved and f"{moved.height}x{moved.width}")
         if index in plan.excluded:

@@ -75,6 +75,14 @@ def test_every_image_is_in_one_bucket_or_named(sizes, how, rule):
         assert plan.crop_loss[index] <= how["max_crop"]
         assert buckets_by_image(plan)[index] != wanted
         assert how["small_bucket"] != "keep"
+    beyond = np.flatnonzero(plan.crop_loss > how["max_crop"]).tolist()
+    small = plan.counts < how["min_images"] if how["small_bucket"] == "move" else plan.counts < 0
+    stay = (
+        np.flatnonzero(small[plan.bucket_of] & (plan.bucket_of >= 0)).tolist()
+        if len(plan.counts)
+        else []
+    )
+    assert set(plan.noted) == set(beyond) | set(stay)
     if how["small_bucket"] == "exclude":
         assert (plan.counts >= how["min_images"]).all()
     elif rule.get("upscale", True) and rule["rule"] != "native":
@@ -215,6 +223,8 @@ def test_panoramas_among_squares_are_not_cut_to_squares():
     plan = plan_buckets(sizes, min_images=8, max_crop=0.25)
     assert buckets_by_image(plan)[-2:] == [(256, 1024)] * 2
     assert not plan.moved_from
+    assert list(plan.noted) == [50, 51]
+    assert plan.noted[50].startswith("stays: bucket 256x1024 has fewer than min_images=8 images")
     left = plan_buckets(sizes, min_images=8, max_crop=0.25, small_bucket="exclude")
     assert list(left.excluded) == [50, 51]
     assert left.excluded[50].startswith("bucket 256x1024 has fewer than min_images=8 images")
@@ -273,6 +283,8 @@ def test_a_plan_comes_back_from_disk_as_it_was(tmp_path_factory, sizes, how, rep
         assert all(map(np.array_equal, again.strata, plan.strata))
         assert again.excluded == plan.excluded
         assert again.moved_from == plan.moved_from
+        assert again.noted == plan.noted
+        assert again.curve == plan.curve
         assert again.dataset == "photos"
 
 
