@@ -103,9 +103,9 @@ def summarize(plan: BucketPlan) -> dict[str, Any]:
 
     Returns:
         ``hash``, ``images``, ``left_out``, ``moved``, ``noted``, ``enlarged``, ``samples``;
-        ``repeats``, how many images come how often; ``crop_loss``, the mean over images and the largest;
-        ``buckets``, each with its size, images, samples and mean crop loss; ``curve``, the least
-        mean crop loss by number of buckets, where that is limited.
+        ``repeats``, how many images come how often; ``crop_loss``, the mean over images and the
+        largest; ``buckets``, each with its size, images, samples and mean crop loss; ``curve``,
+        the least mean crop loss by number of buckets, where that is limited.
 
     Example:
         >>> from lit_buckets import plan_buckets
