@@ -129,9 +129,9 @@ class StopOnInterrupt(L.Callback):
 def draw(flow: Flow, data: BucketDataModule, out: Path) -> None:
     """Write samples.png, in three shapes, and loss.png."""
     buckets = data.config.buckets
-    areas = data.manifest_of("train").sizes.prod(axis=1)
-    zoom = math.sqrt(float(np.median(areas)) / buckets.max_area)
-    shapes = fit(RATIOS, max_area=buckets.max_area, divisor=buckets.divisor).tolist()
+    areas, largest = data.manifest_of("train").sizes.prod(axis=1), int(np.max(buckets.max_area))
+    zoom = math.sqrt(float(np.median(areas)) / largest)
+    shapes = fit(RATIOS, max_area=largest, divisor=buckets.divisor).tolist()
     widest = max(width for _, width in shapes)
     rows = [flow.sample([h, w], zoom, count=5 * widest // w) for h, w in shapes]
     stack_rows([[to_pil_image(image) for image in row] for row in rows]).save(out / "samples.png")

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Group
 
-from lit_buckets import report
+from lit_buckets import ledger, report
 from lit_buckets.config import Config, load_config, to_plain
 from lit_buckets.dataset import BucketDataset
 from lit_buckets.errors import ConfigError, DataError
@@ -23,7 +23,7 @@ from lit_buckets.manifest import Manifest
 from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatchSampler
 from lit_buckets.stages import STAGES, Stage, StageImages, open_stage, plan_stage, scan_stage
-from lit_buckets.transforms import normalize
+from lit_buckets.transforms import Crop, normalize
 
 __all__ = ["BucketDataModule"]
 
@@ -115,6 +115,19 @@ class BucketDataModule(LightningDataModule):
     def manifest_of(self, stage: Stage) -> Manifest:
         """The manifest of the images of a stage; its rows are what ``index`` counts."""
         return self._of(stage).manifest
+
+    def write_plan(self, file: str | os.PathLike[str], stage: Stage = "train") -> None:
+        """Write what happens to each image as a table, one row an image, to be read by people.
+
+        To use a plan again, save it instead: ``dm.plan.save("plan.arrow")``, and set
+        ``buckets.plan`` to that file.
+
+        Args:
+            file: Ends in ``.arrow``, ``.parquet`` or ``.csv``; see :func:`lit_buckets.ledger.rows`.
+            stage: train, val, test or predict.
+        """
+        images, crop = self._of(stage), self._crop(stage)
+        ledger.write_rows(ledger.rows(images.plan, paths=images.manifest.paths, crop=crop), file)
 
     def summary(self) -> Group:
         """Bucket tables and the accounting of an epoch, for every stage that is set up.
@@ -297,7 +310,7 @@ class BucketDataModule(LightningDataModule):
         return BucketDataset(
             manifest=images.manifest,
             plan=images.plan,
-            crop="center" if transform.crop == "random" and not training else transform.crop,
+            crop=self._crop(stage),
             flip=transform.flip if training else 0.0,
             interpolation=transform.interpolation,
             background=transform.background,
@@ -308,6 +321,10 @@ class BucketDataModule(LightningDataModule):
             max_image_pixels=data.max_image_pixels,
             failures_file=Path(data.cache_dir) / "failed.jsonl",
         )
+
+    def _crop(self, stage: Stage) -> Crop:
+        crop = self.config.transform.crop
+        return "center" if crop == "random" and stage != "train" else crop
 
     # -- what the Trainer knows --------------------------------------------------------------------
 

@@ -11,9 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Offset", "Size", "cover", "crop_loss", "fit"]
+__all__ = ["Cells", "Offset", "Size", "as_sizes", "cells", "cover", "crop_loss", "fit"]
 
 IntArray = npt.NDArray[np.int64]
+
+_CHUNK = 1 << 13  # sizes worked on at once: what fits a cache
+_DOUBT = 1e-6  # distance to where rounding turns, within which floating point is not trusted
 
 
 class Size(NamedTuple):
@@ -30,6 +33,44 @@ class Offset(NamedTuple):
     left: int
 
 
+class Cells(NamedTuple):
+    """Limits of a bucket in cells of divisor x divisor pixels."""
+
+    budget: int  #: largest area
+    shortest: int  #: no side is shorter
+    longest: int  #: no side is longer
+
+
+def cells(
+    max_area: int, divisor: int, min_side: int | None = None, max_side: int | None = None
+) -> Cells:
+    """Limits in cells of divisor x divisor pixels.
+
+    Args:
+        max_area: Largest area of a bucket, in pixels.
+        divisor: Every side of a bucket is a multiple of it, in pixels.
+        min_side: No side is shorter than this, in pixels; raised to a multiple of ``divisor``.
+        max_side: No side is longer than this, in pixels; lowered to a multiple of ``divisor``.
+
+    Raises:
+        ValueError: If the limits leave no size at all.
+
+    Example:
+        >>> cells(512 * 512, 64, min_side=100)
+        Cells(budget=64, shortest=2, longest=64)
+    """
+    budget = max_area // divisor**2
+    shortest = max(1, -(-(min_side or 1) // divisor))
+    longest = max(1, budget) if max_side is None else max_side // divisor
+    if shortest > longest or shortest**2 > budget:
+        raise ValueError(
+            f"no multiple of divisor={divisor} fits: sides of {shortest * divisor} to "
+            f"{longest * divisor} pixels within max_area={max_area}. "
+            f"Raise max_area to {(shortest * divisor) ** 2} or lower min_side."
+        )
+    return Cells(budget, shortest, longest)
+
+
 def fit(
     sizes: npt.ArrayLike,
     *,
@@ -42,9 +83,10 @@ def fit(
 
     With ``s = sqrt(max_area / (width * height))`` each side becomes
     ``round(side * s / divisor) * divisor``; if the product exceeds ``max_area``, both sides are
-    rounded down instead. The square roots are never taken in floating point: ``side * s`` is
-    ``sqrt(side * max_area / other)``, and the nearest integer to the root of a fraction follows
-    from comparing squares. A half goes to the even multiple, as Python's ``round`` does.
+    rounded down instead. No result hangs on a rounding error: ``side * s`` is
+    ``sqrt(side * max_area / other)``, and wherever floating point might round it the wrong way,
+    the nearest integer to the root of a fraction follows from comparing squares. A half goes to
+    the even multiple, as Python's ``round`` does.
 
     The rule is that of the pull request "Simpler bucketing code" (waifu-diffusion #59, 2022).
     Beyond it, the budget also holds where a side had to be raised to one divisor or to
@@ -69,29 +111,44 @@ def fit(
                [ 384,  640],
                [  64, 4096]])
     """
-    images = _as_sizes(sizes)
-    budget = max_area // divisor**2  # in cells of divisor x divisor
-    shortest = max(1, -(-(min_side or 1) // divisor))
-    longest = max(1, budget) if max_side is None else max_side // divisor
-    if shortest > longest or shortest**2 > budget:
-        raise ValueError(
-            f"no multiple of divisor={divisor} fits: sides of {shortest * divisor} to "
-            f"{longest * divisor} pixels within max_area={max_area}. "
-            f"Raise max_area to {(shortest * divisor) ** 2} or lower min_side."
-        )
+    images = as_sizes(sizes)
+    limits = cells(max_area, divisor, min_side, max_side)
     if images.max(initial=1) * max_area >= 2**61:
         raise ValueError(
             f"a side of {images.max()} pixels at max_area={max_area} exceeds exact 64-bit integers."
         )
-    down, nearest = _roots(images, max_area, divisor)
-    nearest = np.clip(nearest, shortest, longest)
-    down = np.clip(down, shortest, longest)
-    cells = np.where((nearest.prod(axis=1) > budget)[:, None], down, nearest)
-    short, long = cells.min(axis=1), cells.max(axis=1)
-    long = np.minimum(long, budget // short)
-    portrait = cells[:, 0] > cells[:, 1]
-    height, width = np.where(portrait, long, short), np.where(portrait, short, long)
-    return np.stack([height, width], axis=1) * divisor
+    found = np.empty_like(images)
+    for begin in range(0, len(images), _CHUNK):
+        chunk = slice(begin, begin + _CHUNK)
+        height, width = np.ascontiguousarray(images[chunk].T)
+        sides = _nearest_sides(height, width, max_area, divisor, limits)
+        over = np.flatnonzero(sides[0] * sides[1] > limits.budget)
+        if over.size:  # one side was raised to its least length; the longer one makes room
+            tall, wide = sides[0][over], sides[1][over]
+            sides[0][over] = np.where(tall > wide, limits.budget // wide, tall)
+            sides[1][over] = np.where(tall > wide, wide, limits.budget // tall)
+        np.multiply(sides[0], divisor, out=found[chunk, 0])
+        np.multiply(sides[1], divisor, out=found[chunk, 1])
+    return found
+
+
+def as_sizes(sizes: npt.ArrayLike) -> IntArray:
+    """Sizes as an int64 array of shape (N, 2), or (2,) for one.
+
+    Raises:
+        ValueError: If they are not integers of that shape, or a side is less than 1.
+    """
+    array = np.asarray(sizes)
+    if array.size == 0:
+        array = array.reshape(0, 2).astype(np.int64)
+    if array.shape[-1:] != (2,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"sizes must be integers of shape (N, 2), (height, width); "
+            f"got {array.dtype} of shape {array.shape}."
+        )
+    if array.size and array.min() < 1:
+        raise ValueError(f"every side must be at least 1 pixel; the smallest is {array.min()}.")
+    return array.astype(np.int64, copy=False)
 
 
 def cover(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
@@ -112,7 +169,7 @@ def cover(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
         >>> Size(*cover(Size(600, 800), Size(512, 512)).tolist())
         Size(height=512, width=683)
     """
-    image, bucket = np.broadcast_arrays(_as_sizes(sizes), _as_sizes(buckets))
+    image, bucket = np.broadcast_arrays(as_sizes(sizes), as_sizes(buckets))
     height, width = image[..., 0], image[..., 1]
     bucket_height, bucket_width = bucket[..., 0], bucket[..., 1]
     by_height = bucket_height * width >= bucket_width * height
@@ -140,23 +197,42 @@ def crop_loss(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.fl
     return np.asarray(1.0 - kept)
 
 
-def _as_sizes(sizes: npt.ArrayLike) -> IntArray:
-    array = np.asarray(sizes)
-    if array.size == 0:
-        array = array.reshape(0, 2).astype(np.int64)
-    if array.shape[-1:] != (2,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
-            f"sizes must be integers of shape (N, 2), (height, width); "
-            f"got {array.dtype} of shape {array.shape}."
-        )
-    if array.size and array.min() < 1:
-        raise ValueError(f"every side must be at least 1 pixel; the smallest is {array.min()}.")
-    return array.astype(np.int64, copy=False)
-
-
 def _divide(numerator: IntArray, denominator: IntArray) -> IntArray:
     """Integer division to the nearest, a half upwards."""
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+def _nearest_sides(
+    height: IntArray, width: IntArray, max_area: int, divisor: int, limits: Cells
+) -> tuple[IntArray, IntArray]:
+    """Sides at the budget in cells: to the nearest, or both down where that exceeds it.
+
+    Floating point settles what is far from where rounding turns, which is nearly everything; the
+    rest is settled by comparing integers.
+    """
+    budget, shortest, longest = limits
+    area = max_area / divisor**2
+    tall = np.sqrt(height / width * area)
+    wide = area / tall
+    sides = tall, wide
+    near = [np.rint(side) for side in sides]
+    doubtful = np.zeros(len(height), dtype=bool)
+    for side, rounded in zip(sides, near, strict=True):
+        # a root is off by less than 5 / 2**53 of itself, and there is none of 2**31 or more
+        doubtful |= np.abs(side - rounded) > 0.5 - _DOUBT
+    kept = [np.clip(rounded, shortest, longest) for rounded in near]
+    over = np.flatnonzero(kept[0] * kept[1] > budget)
+    for side, rounded, clipped in zip(sides, near, kept, strict=True):
+        doubtful[over] |= np.abs(side[over] - rounded[over]) < _DOUBT
+        clipped[over] = np.clip(np.floor(side[over]), shortest, longest)
+    found = kept[0].astype(np.int64), kept[1].astype(np.int64)
+    if doubtful.any():
+        some = np.flatnonzero(doubtful)
+        down, nearest = _roots(np.stack([height[some], width[some]], 1), max_area, divisor)
+        down, nearest = np.clip(down, shortest, longest), np.clip(nearest, shortest, longest)
+        exact = np.where((nearest[:, 0] * nearest[:, 1] > budget)[:, None], down, nearest)
+        found[0][some], found[1][some] = exact.T
+    return found
 
 
 def _roots(images: IntArray, max_area: int, divisor: int) -> tuple[IntArray, IntArray]:

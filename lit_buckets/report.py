@@ -10,15 +10,16 @@ from rich.text import Text
 
 from lit_buckets.epoch import Accounting
 from lit_buckets.order import samples_of
+from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatchSampler
 
-__all__ = ["accounting_line", "plan_table", "summary"]
+__all__ = ["accounting_line", "curve_line", "plan_table", "repeats_line", "summary"]
 
 _MOST_NAMED = 10
 
 
 def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Group:
-    """The bucket table, the accounting of an epoch, and who was moved or left out.
+    """The bucket table, the accounting of an epoch, and who was moved, noted or left out.
 
     Args:
         name: What the images are for: train, val, test or predict.
@@ -30,6 +31,7 @@ def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Grou
     """
     plan = sampler.plan
     lines = [accounting_line(sampler.accounting(), sampler.num_replicas)]
+    lines += [line for line in (repeats_line(plan), curve_line(plan)) if line]
     if refused:
         lines.append(f"{refused} files could not be read; the manifest lists them with reasons")
     never = int((sampler.visits() == 0).sum()) - len(plan.excluded)
@@ -39,6 +41,7 @@ def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Grou
             f"short_batch is {sampler.short_batch}"
         )
     lines += _named("moved", [f"{i} from {h}x{w}" for i, (h, w) in plan.moved_from.items()])
+    lines += _named("noted", [f"{i}: {note}" for i, note in plan.noted.items()])
     lines += _named("left out", [f"{i}: {reason}" for i, reason in plan.excluded.items()])
     return Group(plan_table(name, sampler), *(Text(line) for line in lines))
 
@@ -91,6 +94,42 @@ def accounting_line(account: Accounting, world_size: int) -> str:
     if account.dropped:
         parts.append(f"{account.dropped:,} samples dropped")
     return f"an epoch: {', '.join(parts)}; batches {account.fullness:.0%} full"
+
+
+def repeats_line(plan: BucketPlan) -> str:
+    """How samples come about; nothing where each image comes once.
+
+    Example:
+        >>> from lit_buckets import plan_buckets
+        >>> repeats_line(plan_buckets([[64, 64]] * 3, repeats=[1, 1, 5]))
+        'repeats: 2 images x 1 + 1 images x 5 = 7 samples'
+    """
+    told = np.unique(plan.strata.repeats)
+    if not (told > 1).any():
+        return ""
+    pairs = [
+        (int(plan.strata.images[plan.strata.repeats == times].sum()), times)
+        for times in told.tolist()
+    ]
+    parts = [f"{images:,} images x {times}" for images, times in pairs]
+    return f"repeats: {' + '.join(parts)} = {sum(n * times for n, times in pairs):,} samples"
+
+
+def curve_line(plan: BucketPlan) -> str:
+    """What one bucket fewer or more would cut; nothing where their number is not limited.
+
+    Example:
+        >>> from lit_buckets import plan_buckets
+        >>> curve_line(plan_buckets([[64, 64], [64, 128], [64, 192]], max_buckets=2))
+        'crop loss at 1 bucket: 30.1%, at 2: 11.9%, at 3: 5.6%'
+    """
+    here = len(plan.bucket_sizes)
+    near = [(n, loss) for n, loss in plan.curve.items() if abs(n - here) <= 1]
+    if not near:
+        return ""
+    first = f"{near[0][0]} bucket" + "s" * (near[0][0] != 1)
+    parts = [f"at {first}: {near[0][1]:.1%}"] + [f"at {n}: {loss:.1%}" for n, loss in near[1:]]
+    return f"crop loss {', '.join(parts)}"
 
 
 def _rows(sampler: BucketBatchSampler) -> list[tuple[str, ...]]:

@@ -106,8 +106,13 @@ def plan_stage(
 
     Returns:
         The images with their plan.
+
+    Raises:
+        DataError: If ``buckets.plan`` names a plan for other images.
     """
     buckets = config.buckets
+    if buckets.plan is not None and stage == "train":
+        return StageImages(manifest, left_out, _pinned(buckets.plan, manifest))
     plan = plan_buckets(
         manifest.sizes,
         rule=buckets.rule,
@@ -115,6 +120,9 @@ def plan_stage(
         divisor=buckets.divisor,
         min_side=buckets.min_side,
         max_side=buckets.max_side,
+        sizes=buckets.sizes,
+        max_buckets=buckets.max_buckets,
+        upscale=buckets.upscale,
         min_images=buckets.min_images,
         small_bucket=buckets.small_bucket,
         max_crop=buckets.max_crop,
@@ -123,6 +131,21 @@ def plan_stage(
         dataset=manifest.fingerprint,
     )
     return StageImages(manifest, left_out, plan)
+
+
+def _pinned(file: str, manifest: Manifest) -> BucketPlan:
+    """A saved plan, if it was made for these very images."""
+    plan = BucketPlan.open(file)
+    if plan.dataset == manifest.fingerprint:
+        return plan
+    numbers = f"it has {len(plan)} images, data.train has {len(manifest)}"
+    if len(plan) == len(manifest):
+        sizes = int((plan.sizes != manifest.sizes).any(axis=1).sum())
+        numbers = f"both have {len(plan)} images, {sizes} of them of another size"
+    raise DataError(
+        f"buckets.plan={file} was made for other images, paths or repeats; {numbers}. "
+        "Set buckets.plan=null to plan anew."
+    )
 
 
 def _is_share(config: Config, stage: Stage) -> bool:

@@ -35,6 +35,7 @@ from lit_buckets.config import (
 from lit_buckets.config.text import show
 from lit_buckets.errors import ConfigError
 from lit_buckets.geometry import fit
+from lit_buckets.shapes import PUBLISHED
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "configs" / "default.yaml"
@@ -106,9 +107,13 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
             "divisor": 64,
             "min_side": None,
             "max_side": None,
+            "sizes": None,
+            "max_buckets": None,
+            "upscale": True,
             "min_images": 1,
             "small_bucket": "move",
             "max_crop": 0.25,
+            "plan": None,
         },
         "batches": {
             "batch_size": 8,
@@ -466,8 +471,8 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
         ),
         (
             "buckets.max_area=1e6",
-            "buckets.max_area=1000000.0 must be an integer; got a decimal number. "
-            "Write buckets.max_area=1000000.",
+            "buckets.max_area=1000000.0 must be an integer or a list of integers; got a decimal "
+            "number. Write buckets.max_area=1000000.",
         ),
         (
             "buckets.divisor=null",
@@ -514,6 +519,35 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
             "Correct transform.background[2].",
         ),
         (
+            "buckets.max_area=[65536, big]",
+            "buckets.max_area[1]=big must be an integer; got a string. "
+            "Correct buckets.max_area[1].",
+        ),
+        (
+            "buckets.max_area=[]",
+            "buckets.max_area=[] must have an entry; the list is empty. "
+            "Set buckets.max_area=262144, the default.",
+        ),
+        (
+            "buckets.sizes=[[512, 512], 768]",
+            "buckets.sizes[1]=768 must be [height, width]; got an integer. "
+            "Write buckets.sizes[1]=[512, 768].",
+        ),
+        (
+            "buckets.plan=''",
+            'buckets.plan="" must name a file; the text is empty. '
+            "Write a path, buckets.plan=/path/to.",
+        ),
+        (
+            "buckets.sizes=[[512, 0]]",
+            "buckets.sizes[0][1]=0 must be at least 1; 0 < 1. Correct buckets.sizes[0][1].",
+        ),
+        (
+            "buckets.sizes=sdlx",
+            "buckets.sizes=sdlx must be sdxl, pixart_512, novelai, a list of [height, width] or "
+            "null; there are 4 choices. Set buckets.sizes=sdxl.",
+        ),
+        (
             "transform.background=[0, 0.5, 0]",
             "transform.background[1]=0.5 must be an integer; got a decimal number. "
             "Correct transform.background[1].",
@@ -530,7 +564,7 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
         ),
         (
             "buckets.rule=os.system",
-            "buckets.rule=os.system must be fit; there is 1 choice. "
+            "buckets.rule=os.system must be fit, ladder, list or native; there are 4 choices. "
             "Set buckets.rule=fit, the default.",
         ),
         (
@@ -644,10 +678,65 @@ def test_ranges(key: str, inside: list[float], outside: list[float]) -> None:
             "buckets.max_side=120 must leave a multiple of buckets.divisor above "
             "buckets.min_side; there is no multiple of 64 from 100 to 120. Set it to 128 or more.",
         ),
+        (
+            ["buckets.max_area=[262144, 4000]"],
+            "buckets.divisor=64 must not be larger than the square root of buckets.max_area; "
+            "64 * 64 = 4096 > 4000. Set it to 63 or less.",
+        ),
+        (
+            ["buckets.rule=list"],
+            "buckets.rule=list needs a list; buckets.sizes is null. Set buckets.sizes=sdxl.",
+        ),
+        (
+            ["buckets.sizes=[[512, 512]]"],
+            "buckets.sizes=[[512, 512]] is read by the rule list only; buckets.rule is fit. "
+            "Set buckets.rule=list.",
+        ),
+        (
+            ["buckets={rule: list, sizes: pixart_512}"],
+            "buckets.sizes=pixart_512 must have sides that are multiples of buckets.divisor; "
+            "256 x 928 is not one of 64. Set buckets.divisor=32.",
+        ),
+        (
+            ["buckets={rule: native, max_buckets: 9}"],
+            "buckets.max_buckets=9 needs images that may take any bucket; with "
+            "buckets.rule=native each has its own. Set buckets.max_buckets=null.",
+        ),
+        (
+            ["buckets={upscale: false, max_buckets: 9}"],
+            "buckets.max_buckets=9 needs images that may take any bucket; with "
+            "buckets.upscale=false they must not be enlarged. Set buckets.upscale=true.",
+        ),
+        (
+            ["buckets={max_area: [262144, 65536], max_buckets: 1}"],
+            "buckets.max_buckets=1 must be one for each of buckets.max_area; 1 < 2. "
+            "Set it to 2 or more.",
+        ),
+        (
+            ["buckets={rule: list, sizes: sdxl}", "batches={batch_size: null, max_pixels: 262144}"],
+            "batches.max_pixels=262144 must hold one image of the largest bucket; a bucket may "
+            "have 1048576 pixels, and 262144 < 1048576. Set it to 1048576 or more.",
+        ),
     ],
 )
 def test_contradictions(overrides: list[str], message: str) -> None:
     assert refused(*overrides) == message
+
+
+def test_sizes_and_areas_as_they_come_out() -> None:
+    config = load("buckets={rule: list, sizes: [[512, 512], [448, 576]], max_buckets: 1}")
+    assert config.buckets.sizes == ((512, 512), (448, 576))
+    assert load("buckets.max_area=[65536, 262144]").buckets.max_area == (65536, 262144)
+    assert load_config(to_plain(config)) == config
+    names = next(option for option in describe() if option.key == "buckets.sizes").type
+    assert all(name in names for name in PUBLISHED)
+
+
+def test_a_pinned_plan_must_exist() -> None:
+    message = refused("buckets.plan=photos")
+    assert message.startswith("buckets.plan=photos must be an existing file; there is none at ")
+    assert message.endswith(". Set buckets.plan=null for none.")
+    assert load("buckets.plan=a_file").buckets.plan == "a_file"
 
 
 def test_limits_that_just_hold() -> None:

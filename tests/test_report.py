@@ -32,6 +32,18 @@ def test_the_table_adds_up():
     assert "moved: 1 images: 14 from 96x64" in text
 
 
+def test_what_stays_in_a_small_bucket_or_is_cut_much_is_named():
+    sizes = [[512, 512]] * 50 + [[500, 2000]] * 2
+    plan = plan_buckets(sizes, min_images=8, max_crop=0.25)
+    text = text_of(BucketBatchSampler(plan, batch_size=4))
+    assert "noted: 2 images: 50: stays: bucket 256x1024 has fewer than min_images=8" in text
+    plan = plan_buckets(sizes, max_buckets=1, repeats=[2] * 52)
+    text = text_of(BucketBatchSampler(plan, batch_size=4))
+    assert "noted: 2 images: 50: 75% is cut, more than max_crop=0.25, 51: 75% is cut" in text
+    assert "repeats: 52 images x 2 = 104 samples" in text
+    assert "crop loss at 1 bucket: 2.9%, at 2: 0.0%" in text
+
+
 def test_names_are_not_markup():
     plan = plan_buckets([[64, 64]] * 3, max_area=64 * 64, left_out={1: "[red]odd[/] name"})
     assert "left out: 1 images: 1: [red]odd[/] name" in text_of(

@@ -10,7 +10,16 @@ from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from lit_buckets.config.contradictions import check_batches, check_buckets
 from lit_buckets.config.options import Option, options_of
-from lit_buckets.config.schema import Config, DataConfig, SourceConfig, Sources, describe, sections
+from lit_buckets.config.schema import (
+    Config,
+    DataConfig,
+    Integers,
+    SizeList,
+    SourceConfig,
+    Sources,
+    describe,
+    sections,
+)
 from lit_buckets.config.text import expand_home, kind, problem, show
 from lit_buckets.errors import ConfigError
 
@@ -110,8 +119,10 @@ def _value(option: Option, value: object, key: str) -> Any:
         fix = f"Set {key}=/path/to/photos."
         raise problem(key, value, "must be set", "it is a key without a default", fix)
     kinds = option.kinds
-    # of two kinds (data.val), the first is a number and the second names sources
-    chosen = kinds[0] if isinstance(value, int | float) else kinds[-1]
+    # of two kinds, the second is a list; a string names a source (data.val) or is a choice
+    is_list = isinstance(value, list | tuple | Mapping)
+    is_source = isinstance(value, str) and kinds[-1] == Sources
+    chosen = kinds[-1] if is_list or is_source else kinds[0]
     return _reader(chosen)(option, value, key)
 
 
@@ -124,6 +135,8 @@ def _reader(hint: Any) -> Callable[[Option, Any, str], Any]:
         float: _number,
         str: _text,
         tuple[int, int, int]: _colour,
+        Integers: _integers,
+        SizeList: _sizes,
         Sources: _sources,
     }[hint]
 
@@ -197,11 +210,42 @@ def _colour(option: Option, value: object, key: str) -> tuple[int, ...]:
     return tuple(_integer(part, entry, f"{key}[{i}]") for i, entry in enumerate(value))
 
 
+def _integers(option: Option, value: object, key: str) -> Integers:
+    part = dataclasses.replace(option, hint=int)
+    return tuple(_integer(part, entry, name) for entry, name in _entries(option, value, key))
+
+
+def _sizes(option: Option, value: object, key: str) -> SizeList:
+    return tuple(_size(option, entry, name) for entry, name in _entries(option, value, key))
+
+
+def _size(option: Option, value: object, key: str) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        rule, numbers = "must be [height, width]", f"got {kind(value)}"
+        if isinstance(value, list | tuple):
+            numbers = f"it has {len(value)} entries"
+        raise problem(key, value, rule, numbers, f"Write {key}=[512, 768].")
+    part = dataclasses.replace(option, hint=int)
+    height, width = (_integer(part, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+    return height, width
+
+
+def _entries(option: Option, value: object, key: str) -> list[tuple[object, str]]:
+    """Entries of a list that is not empty, each with its key."""
+    if not isinstance(value, list | tuple):
+        _wrong_type(option, value, key)
+    if not value:
+        numbers = "the list is empty"
+        raise problem(key, value, "must have an entry", numbers, _to_default(option, key))
+    return [(entry, f"{key}[{i}]") for i, entry in enumerate(value)]
+
+
 def _text(option: Option, value: object, key: str) -> str:
     if not isinstance(value, str):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         _wrong_type(option, value, key, "Put the name in quotes." if is_number else "")
-    return {"folder": _folder, "path": _path, "suffix": _suffix}[option.form or "path"](value, key)
+    readers = {"folder": _folder, "file": _file, "path": _path, "suffix": _suffix}
+    return readers[option.form or "path"](value, key)
 
 
 def _folder(value: str, key: str) -> str:
@@ -213,6 +257,18 @@ def _folder(value: str, key: str) -> str:
     return path
 
 
+def _file(value: str, key: str) -> str:
+    """A file that exists, its ``~`` expanded."""
+    path = _expanded(value, key, "file")
+    try:
+        if Path(path).is_file():
+            return path
+        reason = f"there is none at {show(str(Path(path).absolute()))}"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise problem(key, value, "must be an existing file", reason, f"Set {key}=null for none.")
+
+
 def _path(value: str, key: str) -> str:
     """A folder that exists or may be made, its ``~`` expanded."""
     path = _expanded(value, key)
@@ -222,10 +278,10 @@ def _path(value: str, key: str) -> str:
     return path
 
 
-def _expanded(value: str, key: str) -> str:
+def _expanded(value: str, key: str, what: str = "folder") -> str:
     if not value or "\0" in value:
         numbers = "it holds a zero character" if value else "the text is empty"
-        raise problem(key, value, "must name a folder", numbers, f"Write a path, {key}=/path/to.")
+        raise problem(key, value, f"must name a {what}", numbers, f"Write a path, {key}=/path/to.")
     return expand_home(value)
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from math import isqrt
+from math import gcd, isqrt
 
 from lit_buckets.config.schema import BatchesConfig, BucketsConfig
 from lit_buckets.config.text import problem
+from lit_buckets.shapes import published
 
 __all__ = ["check_batches", "check_buckets"]
 
 
 def check_buckets(buckets: BucketsConfig) -> None:
-    """Refuse limits that leave no bucket at all.
+    """Refuse limits that leave no bucket at all, and rules without what they need.
 
     Raises:
         ConfigError: If no multiple of ``divisor`` lies between ``min_side`` and ``max_side``, or
-            the smallest square of one exceeds ``max_area``.
+            the smallest square of one exceeds ``max_area``; if ``sizes`` and ``rule`` do not
+            belong together, or ``max_buckets`` and another setting.
     """
-    divisor, area = buckets.divisor, buckets.max_area
+    _check_max_buckets(buckets)
+    if buckets.rule == "list" or buckets.sizes is not None:
+        _check_sizes(buckets)
+        return
+    divisor, area = buckets.divisor, min(_areas(buckets))
     if divisor**2 > area:
         rule = "must not be larger than the square root of buckets.max_area"
         numbers = f"{divisor} * {divisor} = {divisor**2} > {area}"
@@ -33,6 +39,41 @@ def check_buckets(buckets: BucketsConfig) -> None:
         )
         fix = f"Set it to {_down(isqrt(area), divisor)} or less."
         raise problem("buckets.min_side", buckets.min_side, rule, numbers, fix)
+
+
+def _check_sizes(buckets: BucketsConfig) -> None:
+    """A list and the rule that reads it; every size a multiple of the divisor."""
+    if buckets.sizes is None:
+        rule, numbers = "needs a list", "buckets.sizes is null"
+        raise problem("buckets.rule", "list", rule, numbers, "Set buckets.sizes=sdxl.")
+    key, shown = "buckets.sizes", buckets.sizes
+    if buckets.rule != "list":
+        rule, numbers = "is read by the rule list only", f"buckets.rule is {buckets.rule}"
+        raise problem(key, shown, rule, numbers, "Set buckets.rule=list.")
+    for height, width in _sizes(buckets):
+        if height % buckets.divisor or width % buckets.divisor:
+            rule = "must have sides that are multiples of buckets.divisor"
+            numbers = f"{height} x {width} is not one of {buckets.divisor}"
+            fix = f"Set buckets.divisor={gcd(*(side for s in _sizes(buckets) for side in s))}."
+            raise problem(key, shown, rule, numbers, fix)
+
+
+def _check_max_buckets(buckets: BucketsConfig) -> None:
+    """Few buckets need images that may take any of them, and one for each resolution."""
+    key, most = "buckets.max_buckets", buckets.max_buckets
+    if most is None:
+        return
+    rule = "needs images that may take any bucket"
+    if buckets.rule == "native":
+        numbers = "with buckets.rule=native each has its own"
+        raise problem(key, most, rule, numbers, "Set buckets.max_buckets=null.")
+    if not buckets.upscale:
+        numbers = "with buckets.upscale=false they must not be enlarged"
+        raise problem(key, most, rule, numbers, "Set buckets.upscale=true.")
+    resolutions = 1 if buckets.rule == "list" else len(_areas(buckets))
+    if most < resolutions:
+        rule, numbers = "must be one for each of buckets.max_area", f"{most} < {resolutions}"
+        raise problem(key, most, rule, numbers, f"Set it to {resolutions} or more.")
 
 
 def check_batches(batches: BatchesConfig, buckets: BucketsConfig) -> None:
@@ -77,10 +118,22 @@ def _check_max_side(longest: int, shortest: int | None, divisor: int) -> None:
 
 def _largest_area(buckets: BucketsConfig) -> int:
     """No bucket has more pixels; few sets of images reach it."""
-    area = _down(buckets.max_area, buckets.divisor**2)
+    if buckets.rule == "list":
+        return max(height * width for height, width in _sizes(buckets))
+    area = _down(max(_areas(buckets)), buckets.divisor**2)
     if buckets.max_side is None:
         return area
     return min(area, _down(buckets.max_side, buckets.divisor) ** 2)
+
+
+def _areas(buckets: BucketsConfig) -> tuple[int, ...]:
+    return (buckets.max_area,) if isinstance(buckets.max_area, int) else buckets.max_area
+
+
+def _sizes(buckets: BucketsConfig) -> list[tuple[int, int]]:
+    if isinstance(buckets.sizes, str):
+        return [(height, width) for height, width in published(buckets.sizes).tolist()]
+    return list(buckets.sizes or ())
 
 
 def _down(value: int, divisor: int) -> int:

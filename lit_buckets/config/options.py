@@ -48,7 +48,8 @@ class Interval:
         return f"{self.low} {low} x {high} {self.high}"
 
 
-Form = Literal["folder", "path", "suffix"]  # an existing folder, any path, the end of a file name
+#: An existing folder or file, the path of a folder to be, the end of a file name.
+Form = Literal["folder", "file", "path", "suffix"]
 
 
 def about(
@@ -132,12 +133,17 @@ def options_of(section: Any, prefix: str) -> dict[str, Option]:
 def _names(hint: Any) -> tuple[str, ...]:
     if get_origin(hint) is Literal:
         return tuple(get_args(hint))
-    if get_origin(hint) is tuple and ... in get_args(hint):
+    if hint not in _NAMES and get_origin(hint) is tuple and ... in get_args(hint):
         return ("a folder", "a mapping {path, repeats, captions}", "a list of these")
-    return {
-        bool: ("true", "false"),
-        int: ("an integer",),
-        float: ("a number",),
-        str: ("a string",),
-        tuple[int, int, int]: ("a list of three integers",),
-    }[hint]
+    return _NAMES[hint]
+
+
+_NAMES: dict[Any, tuple[str, ...]] = {
+    bool: ("true", "false"),
+    int: ("an integer",),
+    float: ("a number",),
+    str: ("a string",),
+    tuple[int, int, int]: ("a list of three integers",),
+    tuple[int, ...]: ("a list of integers",),
+    tuple[tuple[int, int], ...]: ("a list of [height, width]",),
+}

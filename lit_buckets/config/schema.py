@@ -15,7 +15,9 @@ __all__ = [
     "BucketsConfig",
     "Config",
     "DataConfig",
+    "Integers",
     "LoaderConfig",
+    "SizeList",
     "SourceConfig",
     "Sources",
     "TransformConfig",
@@ -43,6 +45,8 @@ class SourceConfig:
 
 
 Sources = tuple[SourceConfig, ...]
+Integers = tuple[int, ...]
+SizeList = tuple[tuple[int, int], ...]  # (height, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +95,18 @@ class DataConfig:
 class BucketsConfig:
     """Which sizes the batches have, and which image goes where."""
 
-    rule: Literal["fit"] = field(
-        default="fit", metadata=about("How sizes are found: fit follows each image's aspect ratio.")
+    rule: Literal["fit", "ladder", "list", "native"] = field(
+        default="fit",
+        metadata=about(
+            "How sizes are found: each image's ratio, all maximal sizes, a list, or as they are."
+        ),
     )
-    max_area: int = field(
-        default=262144, metadata=about("Largest area of a bucket, in pixels.", Interval(1))
+    max_area: int | Integers = field(
+        default=262144,
+        metadata=about(
+            "Largest area of a bucket, in pixels; of several, the largest that needs no enlarging.",
+            Interval(1),
+        ),
     )
     divisor: int = field(
         default=64,
@@ -108,6 +119,22 @@ class BucketsConfig:
     max_side: int | None = field(
         default=None,
         metadata=about("Longest side of a bucket, in pixels; null for no limit.", Interval(1)),
+    )
+    sizes: Literal["sdxl", "pixart_512", "novelai"] | SizeList | None = field(
+        default=None,
+        metadata=about(
+            "Sizes in pixels for the rule list: your own, or a published set.", Interval(1)
+        ),
+    )
+    max_buckets: int | None = field(
+        default=None,
+        metadata=about(
+            "At most so many buckets, the best for these images; null for no limit.", Interval(1)
+        ),
+    )
+    upscale: bool = field(
+        default=True,
+        metadata=about("Whether an image may be enlarged; if not, it takes a smaller bucket."),
     )
     min_images: int = field(
         default=1,
@@ -124,6 +151,12 @@ class BucketsConfig:
         metadata=about(
             "Largest crop loss, as a share of the resized image, at which an image is moved.",
             Interval(0, 1, open_high=True),
+        ),
+    )
+    plan: str | None = field(
+        default=None,
+        metadata=about(
+            "File of a saved plan for the training images, in place of what is above.", form="file"
         ),
     )
 

@@ -1,0 +1,116 @@
+"""Buckets of every kind through the datamodule: from YAML to batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from io import StringIO
+
+import numpy as np
+import pytest
+from conftest import paint
+from pyarrow import csv
+from rich.console import Console
+
+from lit_buckets import BucketDataModule, DataError
+
+
+def module_of(folder, tmp_path, **sections) -> BucketDataModule:
+    base = {
+        "data": {"train": str(folder), "cache_dir": str(tmp_path / "cache")},
+        "buckets": {"max_area": 64 * 64, "divisor": 16},
+        "loader": {"num_workers": 0},
+    }
+    dm = BucketDataModule(base | sections)
+    dm.prepare_data()
+    dm.setup("fit")
+    return dm
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_several_resolutions_repeats_and_batches_by_pixels(tmp_path, world):
+    paint(tmp_path / "often", 20)
+    paint(tmp_path / "once", 41)
+    dm = module_of(
+        tmp_path,
+        tmp_path,
+        data={
+            "train": [
+                {"path": str(tmp_path / "often"), "repeats": 3},
+                {"path": str(tmp_path / "once")},
+            ],
+            "cache_dir": str(tmp_path / "cache"),
+        },
+        buckets={"max_area": [64 * 64, 32 * 32, 96 * 96], "divisor": 16},
+        batches={"batch_size": None, "max_pixels": 96 * 96},
+    )
+    paths, repeats = dm.manifest_of("train").paths, dm.manifest_of("train").repeats
+    assert len(set(dm.plan.bucket_sizes.prod(axis=1) > 64 * 64)) == 2
+    for epoch in range(2):
+        came: Counter[int] = Counter()
+        steps = set()
+        for rank in range(world):
+            loader = dm.loader("train", num_replicas=world, rank=rank)
+            loader.set_epoch(epoch)
+            batches = list(loader)
+            steps.add(len(batches))
+            for batch in batches:
+                count, _, height, width = batch["image"].shape
+                assert count * height * width <= 96 * 96
+                came += Counter(batch["index"][batch["valid"]].tolist())
+        assert len(steps) == 1
+        assert came == {i: int(repeats[i]) for i in range(len(paths))}
+    assert Counter(repeats.tolist()) == {3: 20, 1: 41}
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(dm.summary())
+    assert "repeats: 41 images x 1 + 20 images x 3 = 101 samples" in console.export_text()
+
+
+@pytest.mark.parametrize(
+    "buckets",
+    [
+        {"rule": "ladder", "max_area": 64 * 64, "divisor": 16},
+        {"rule": "list", "sizes": [[64, 64], [48, 80], [80, 48]], "divisor": 16},
+        {"rule": "list", "sizes": "pixart_512", "divisor": 32},
+        {"rule": "native", "divisor": 16},
+        {"max_buckets": 2, "max_area": 64 * 64, "divisor": 16},
+        {"upscale": False, "divisor": 16},
+    ],
+)
+def test_every_rule_makes_batches(images, tmp_path, buckets):
+    dm = module_of(images, tmp_path, buckets=buckets)
+    came: Counter[int] = Counter()
+    for batch in dm.train_dataloader():
+        assert tuple(batch["image"].shape[2:]) in set(map(tuple, dm.plan.bucket_sizes.tolist()))
+        came += Counter(batch["index"][batch["valid"]].tolist())
+    assert came == Counter(set(range(len(dm.plan))) - set(dm.plan.excluded))
+    if buckets.get("rule") == "native":
+        assert len(dm.plan.excluded) == 12
+        assert all("no multiples of divisor=16" in why for why in dm.plan.excluded.values())
+    else:
+        assert not dm.plan.excluded
+
+
+def test_what_the_plan_says_is_what_comes(images, tmp_path):
+    dm = module_of(images, tmp_path)
+    dm.write_plan(tmp_path / "plan.csv")
+    told = {row["path"]: row for row in csv.read_csv(tmp_path / "plan.csv").to_pylist()}
+    for batch in dm.train_dataloader():
+        for path, corner in zip(batch["path"], batch["crop_top_left"].tolist(), strict=True):
+            row = told[path]
+            assert corner == [row["crop_top"], row["crop_left"]]
+            assert [row["bucket_height"], row["bucket_width"]] == list(batch["image"].shape[2:])
+
+
+def test_a_pinned_plan_stays_whatever_the_settings(tmp_path):
+    folder = paint(tmp_path / "images", 30)
+    first = module_of(folder, tmp_path)
+    first.plan.save(tmp_path / "plan.arrow")
+    pinned = {"max_area": 32 * 32, "divisor": 16, "plan": str(tmp_path / "plan.arrow")}
+    again = module_of(folder, tmp_path, buckets=pinned)
+    assert again.plan.hash == first.plan.hash
+    orders = [[b["index"].tolist() for b in dm.train_dataloader()] for dm in (first, again)]
+    assert orders[0] == orders[1]
+    assert np.array_equal(again.plan.bucket_sizes, first.plan.bucket_sizes)
+    paint(folder, 31)
+    with pytest.raises(DataError, match=r"it has 30 images, data\.train has 31"):
+        module_of(folder, tmp_path, buckets=pinned)
