@@ -76,9 +76,10 @@ class UNet(nn.Module):
         self.deep = nn.ModuleList(Block(coarse, coarse, condition) for _ in range(depth))
         self.up = Block(coarse + fine, fine, condition)
         self.leave = nn.Sequential(
-            nn.GroupNorm(8, fine), nn.SiLU(), nn.Conv2d(fine, 3 * 16, 3, padding=1)
+            nn.GroupNorm(8, fine), nn.SiLU(), nn.Conv2d(fine, 8 * 16, 3, padding=1)
         )
-        nn.init.zeros_(self.leave[-1].weight)
+        self.smooth = nn.Sequential(nn.PixelShuffle(4), nn.SiLU(), nn.Conv2d(8, 3, 3, padding=1))
+        nn.init.zeros_(self.smooth[-1].weight)
 
     def forward(self, x: Tensor, time: Tensor, sizes: Tensor) -> Tensor:
         """The image behind the noise.
@@ -101,4 +102,4 @@ class UNet(nn.Module):
         for attend, block in zip(self.attend, self.deep, strict=True):
             x = block(attend(x), condition)
         x = self.up(torch.cat([F.interpolate(x, scale_factor=2.0), fine], dim=1), condition)
-        return F.pixel_shuffle(self.leave(x), 4)
+        return self.smooth(self.leave(x))

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # leave idle cores to the loader's workers
 
 import lightning as L
 import numpy as np
@@ -148,7 +151,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of images; otherwise some are painted")
     parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
     parser.add_argument("--devices", type=int, default=1, help="GPUs, or processes on the CPU")
-    parser.add_argument("--max-steps", type=int, default=800, help="default: %(default)s")
+    parser.add_argument("--max-steps", type=int, default=1200, help="default: %(default)s")
     parser.add_argument("--resume", type=Path, metavar="CKPT", help="go on where this was saved")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="default: %(default)s")
     args = parser.parse_args()
