@@ -114,6 +114,8 @@ class Rounds:
             short_batch=short_batch,
         )
         batches = self._allotment.batches
+        self._size, larger = np.divmod(self._allotment.places, np.maximum(batches, 1))
+        self._smaller = batches - larger  # how many batches have that size and not one more
         mixed = sync == "mixed"
         own = batches if mixed else batches // world_size
         dearest = _dearest(batches, costs) if largest_first else None
@@ -150,8 +152,8 @@ class Rounds:
         else:
             bucket, index = self._own.read(place)
             index = self._led[bucket] + index * self._world_size + rank
-        start, stop = self._place(bucket, index), self._place(bucket, index + 1)
-        return Batches(bucket, self._seen[bucket] + start, stop - start)
+        size = self._size[bucket] + (index >= self._smaller[bucket])
+        return Batches(bucket, self._seen[bucket] + self._place(bucket, index), size)
 
     def seen_before(self, round_: int) -> IntArray:
         """How many samples of each bucket are used up when a round begins.
@@ -221,9 +223,7 @@ class Rounds:
 
     def _place(self, bucket: IntArray, index: IntArray) -> IntArray:
         """First place of a batch: sizes differ by one at most, the smaller ones come first."""
-        batches = np.maximum(self._allotment.batches[bucket], 1)
-        size, larger = np.divmod(self._allotment.places[bucket], batches)
-        return index * size + np.maximum(index - (batches - larger), 0)
+        return index * self._size[bucket] + np.maximum(index - self._smaller[bucket], 0)
 
 
 class _SharedRounds:

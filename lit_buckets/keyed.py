@@ -114,7 +114,10 @@ class Permutations:
         low_bases, high_bases = _bases(lengths)
         self._last = (lengths - 1).astype(np.uint32)
         self._bases = low_bases.astype(np.uint32), high_bases.astype(np.uint32)
-        self._keys = keys
+        self._round_keys = []
+        for step in range(_ROUNDS):
+            keys = keys * np.uint64(_GOLDEN) + np.uint64(step)
+            self._round_keys.append((keys >> np.uint64(32)).astype(np.uint32))
 
     def __call__(self, which: IntArray, places: IntArray) -> IntArray:
         """Where each place goes.
@@ -137,15 +140,12 @@ class Permutations:
     def _once(self, which: IntArray, places: UInt32Array) -> UInt32Array:
         """One pass over ``range(a * b)``."""
         low_base, high_base = self._bases[0][which], self._bases[1][which]
-        keys = self._keys[which]
         high = places // low_base
         low = places - high * low_base
         spares = np.empty_like(places), np.empty_like(places)
-        for step in range(_ROUNDS):
-            keys = keys * np.uint64(_GOLDEN) + np.uint64(step)
-            key = (keys >> np.uint64(32)).astype(np.uint32)
+        for step, keys in enumerate(self._round_keys):
             digit, base, other = (low, low_base, high) if step % 2 == 0 else (high, high_base, low)
-            digit += _below(base, other, key, spares)
+            digit += _below(base, other, keys[which], spares)
             # unsigned: where the sum is below the base, subtracting wraps to a huge number
             np.minimum(digit, np.subtract(digit, base, out=spares[0]), out=digit)
         high *= low_base

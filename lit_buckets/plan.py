@@ -183,12 +183,13 @@ class BucketPlan:
             )
 
         def column(name: str) -> npt.NDArray[Any]:
-            chunks = table.column(name).chunks
-            return chunks[0].to_numpy() if chunks else np.empty(0, dtype=np.int64)
+            chunks = table.column(name).chunks  # one, as it was written: combining would copy
+            if not chunks:
+                return np.empty(0, dtype=np.int64)
+            return (chunks[0].flatten() if name == "size" else chunks[0]).to_numpy()
 
-        sizes = table.column("size").combine_chunks()
         plan = cls(
-            sizes=sizes.flatten().to_numpy().reshape(-1, 2),
+            sizes=column("size").reshape(-1, 2),
             bucket_sizes=np.array(facts["bucket_sizes"], dtype=np.int64).reshape(-1, 2),
             bucket_of=column("bucket"),
             repeats=column("repeats") if "repeats" in table.column_names else None,
