@@ -73,6 +73,13 @@ class BucketDataModule(LightningDataModule):
         # plain values only, so that a checkpoint loads without running code
         self.save_hyperparameters({"config": to_plain(self.config)})
         self.train_transform, self.eval_transform = train_transform, eval_transform
+        if self.config.data.val is None:
+            # to have no validation set is a choice, not the mistake that Lightning takes it for
+            for message in (
+                "Total length of `list` across",
+                "You passed in a `val_dataloader` but",
+            ):
+                warnings.filterwarnings("ignore", message=message)
         self._images: dict[Stage, StageImages] = {}
         self._train_loader: BucketDataLoader | None = None
         self._state: dict[str, Any] | None = None
@@ -190,8 +197,6 @@ class BucketDataModule(LightningDataModule):
         """Validation batches; none where ``data.val`` is not set."""
         if self.config.data.val is not None:
             return self.loader("val")
-        # to have no validation set is a choice, not the mistake that Lightning takes it for
-        warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
         return []
 
     def test_dataloader(self) -> BucketDataLoader:

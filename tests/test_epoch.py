@@ -161,6 +161,16 @@ def test_the_rest_of_an_epoch_can_be_laid_out_for_any_world(samples, size, chang
     assert len(real) == samples.sum()
 
 
+@pytest.mark.parametrize("world", [1, 3, 64])
+def test_thousands_of_tiny_buckets(world):
+    samples = np.random.default_rng(0).choice([0, 1, 1, 1, 2, 9], size=5000)
+    rounds = rounds_of(samples, 4, world)
+    places = places_of([batch for rank in range(world) for batch in batches_of(rounds, rank)])
+    assert set(places.values()) == {1}
+    assert len(places) == samples.sum()
+    assert len(rounds) <= 1.05 * -(-int((-(-samples // 4)).sum()) // world)
+
+
 def test_batch_sizes_may_differ_from_bucket_to_bucket():
     rounds = rounds_of([10, 10], [2, 5], 1)
     sizes_ = {(bucket, size) for bucket, _, size in batches_of(rounds, 0)}
