@@ -162,10 +162,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
 
     def advance(self) -> None:
         """Go on to the beginning of the next epoch."""
-        if self.freeze_epoch:
-            self._begin(self._beginning(self.epoch), start=0)
-        else:
-            self._begin(self._beginning(self.epoch + 1), start=0)
+        self._begin(self._beginning(self.epoch + (not self.freeze_epoch)), start=0)
 
     def __iter__(self) -> Iterator[BucketBatch]:
         """This rank's batches, from :attr:`start` on.
@@ -190,11 +187,11 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
 
     def accounting(self) -> Accounting:
         """What a whole epoch does, in numbers."""
-        return self._rounds_from(self._beginning(self.epoch)).accounting()
+        return self._whole_epoch().accounting()
 
     def batches_per_bucket(self) -> IntArray:
         """(K,) batches that each bucket gives in a whole epoch, over all ranks."""
-        return self._rounds_from(self._beginning(self.epoch)).allotment.batches
+        return self._whole_epoch().allotment.batches
 
     def visits(self) -> npt.NDArray[np.float64]:
         """How often each image comes in an epoch, on average over many epochs.
@@ -204,7 +201,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
             ``short_batch="drop"``, those of buckets that no batch is cut from. Below an image's
             repeats where samples are dropped, above where places are filled.
         """
-        places = self._rounds_from(self._beginning(self.epoch)).allotment.places
+        places = self._whole_epoch().allotment.places
         share = np.append(places / np.maximum(self._samples, 1), 0.0)  # the last for bucket -1
         repeats = 1 if self.plan.repeats is None else self.plan.repeats
         return share[self.plan.bucket_of] * repeats
@@ -262,6 +259,10 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
 
     def _beginning(self, epoch: int) -> _Position:
         return _Position(epoch, 0, np.zeros_like(self._samples))
+
+    def _whole_epoch(self) -> Rounds:
+        """The rounds of this epoch from its beginning, wherever iteration begins."""
+        return self._rounds_from(self._beginning(self.epoch))
 
     def _begin(self, base: _Position, *, start: int) -> None:
         self._base, self._start, self._drawn = base, start, _Drawn(start, iter(()))
