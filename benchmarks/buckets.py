@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_buckets import BucketBatchSampler, BucketPlan, geometry, plan_buckets
-from lit_buckets.shapes import distinct
+from lit_buckets.plan.shapes import distinct
 
 AREA, DIVISOR = 1024 * 1024, 64
 LIMIT = 0.25  # crop loss beyond which little is left of a picture's composition

@@ -4,10 +4,10 @@ from importlib.metadata import version
 
 from lit_buckets.config import Config, load_config
 from lit_buckets.datamodule import BucketDataModule
-from lit_buckets.dataset import BucketDataset
 from lit_buckets.errors import ConfigError, DataError, LitBucketsError, ResumeError
 from lit_buckets.loader import BucketDataLoader
 from lit_buckets.manifest import Manifest
+from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.sampler import BucketBatch, BucketBatchSampler
 from lit_buckets.scan import scan

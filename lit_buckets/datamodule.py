@@ -14,16 +14,16 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Group
 
-from lit_buckets import ledger, report
+from lit_buckets import report
 from lit_buckets.config import Config, load_config, to_plain
-from lit_buckets.dataset import BucketDataset
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.loader import BucketDataLoader
 from lit_buckets.manifest import Manifest
-from lit_buckets.plan import BucketPlan
+from lit_buckets.pixels.dataset import BucketDataset
+from lit_buckets.pixels.transforms import Crop, normalize
+from lit_buckets.plan import BucketPlan, ledger
 from lit_buckets.sampler import BucketBatchSampler
 from lit_buckets.stages import STAGES, Stage, StageImages, open_stage, plan_stage, scan_stage
-from lit_buckets.transforms import Crop, normalize
 
 __all__ = ["BucketDataModule"]
 
@@ -130,7 +130,8 @@ class BucketDataModule(LightningDataModule):
         ``buckets.plan`` to that file.
 
         Args:
-            file: Ends in ``.arrow``, ``.parquet`` or ``.csv``; see :func:`lit_buckets.ledger.rows`.
+            file: Ends in ``.arrow``, ``.parquet`` or ``.csv``; columns as in
+                :func:`lit_buckets.plan.ledger.rows`.
             stage: train, val, test or predict.
         """
         images, crop = self._of(stage), self._crop(stage)

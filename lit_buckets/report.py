@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lit_buckets.epoch import Accounting
-from lit_buckets.order import samples_of
 from lit_buckets.plan import BucketPlan
+from lit_buckets.plan.strata import samples_of
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = ["accounting_line", "curve_line", "plan_table", "repeats_line", "summary"]

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data.distributed import DistributedSampler
 
-from lit_buckets.allotment import ShortBatch, Sync
 from lit_buckets.epoch import Accounting, Batches, Rounds
+from lit_buckets.epoch.allotment import ShortBatch, Sync
+from lit_buckets.epoch.order import SampleOrder
 from lit_buckets.errors import ResumeError
 from lit_buckets.keyed import key_of
-from lit_buckets.order import SampleOrder, samples_of
 from lit_buckets.plan import BucketPlan
+from lit_buckets.plan.strata import samples_of
 
 __all__ = ["BucketBatch", "BucketBatchSampler", "OnChange"]
 

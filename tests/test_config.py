@@ -35,7 +35,7 @@ from lit_buckets.config import (
 from lit_buckets.config.text import show
 from lit_buckets.errors import ConfigError
 from lit_buckets.geometry import fit
-from lit_buckets.shapes import PUBLISHED
+from lit_buckets.plan.shapes import PUBLISHED
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ROOT / "configs" / "default.yaml"

@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from lit_buckets import geometry
-from lit_buckets.dataset import BucketDataset
-from lit_buckets.decode import DecodeError
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
 from lit_buckets.manifest import Manifest, read_failures
+from lit_buckets.pixels.dataset import BucketDataset
+from lit_buckets.pixels.decode import DecodeError
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.sampler import BucketBatch, BucketBatchSampler
 from lit_buckets.scan import scan

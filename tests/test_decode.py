@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
 
 from lit_buckets import headers
-from lit_buckets.decode import DecodeError, decode
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
+from lit_buckets.pixels.decode import DecodeError, decode
 
 ORIENTATION = 0x0112
 MAGENTA = (255, 0, 255)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lit_buckets.allotment import allot
 from lit_buckets.epoch import Batches, Rounds
+from lit_buckets.epoch.allotment import allot
 
 counts = st.lists(
     st.one_of(st.integers(0, 3), st.integers(0, 40), st.integers(0, 700)), min_size=0, max_size=24

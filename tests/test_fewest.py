@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lit_buckets import geometry
-from lit_buckets.fewest import _histogram, _Losses, fewest
-from lit_buckets.shapes import ladder, nearest
+from lit_buckets.plan.fewest import _histogram, _Losses, fewest
+from lit_buckets.plan.shapes import ladder, nearest
 
 side = st.integers(1, 40)
 image_sizes = st.lists(st.tuples(side, side), min_size=1, max_size=25)

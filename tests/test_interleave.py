@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lit_buckets import interleave
-from lit_buckets.interleave import Interleaving
+from lit_buckets.epoch import interleave
+from lit_buckets.epoch.interleave import Interleaving
 
 
 def sequence(order: Interleaving, place: int = 0) -> list[tuple[int, int]]:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, feather, parquet
 
-from lit_buckets import geometry, ledger, plan_buckets
+from lit_buckets import geometry, plan_buckets
 from lit_buckets.geometry import Size
-from lit_buckets.transforms import crop_offset
+from lit_buckets.pixels.transforms import crop_offset
+from lit_buckets.plan import ledger
 
 side = st.integers(60, 900)
 image_sizes = st.lists(st.tuples(side, side), max_size=20)

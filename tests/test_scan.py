@@ -19,11 +19,10 @@ import PIL
 import pytest
 from PIL import Image
 
-from lit_buckets import readers
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import Job
 from lit_buckets.manifest import Failure, Manifest, read_failures
-from lit_buckets.scan import manifest_file, reading, scan
+from lit_buckets.scan import manifest_file, readers, reading, scan
 from lit_buckets.scan.progress import Progress
 from lit_buckets.sources import Entry, FolderSource, Source
 

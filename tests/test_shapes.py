@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lit_buckets.shapes import PUBLISHED, ladder, nearest, published
+from lit_buckets.plan.shapes import PUBLISHED, ladder, nearest, published
 
 side = st.integers(1, 5000)
 

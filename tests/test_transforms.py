@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lit_buckets import geometry
 from lit_buckets.geometry import Offset, Size
-from lit_buckets.transforms import crop_offset, normalize, to_bucket
+from lit_buckets.pixels.transforms import crop_offset, normalize, to_bucket
 
 sides = st.integers(1, 3000)
 unit = st.floats(0, 1, exclude_max=True)

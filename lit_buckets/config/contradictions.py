@@ -6,7 +6,7 @@ from math import gcd, isqrt
 
 from lit_buckets.config.schema import BatchesConfig, BucketsConfig
 from lit_buckets.config.text import problem
-from lit_buckets.shapes import published
+from lit_buckets.plan.shapes import published
 
 __all__ = ["check_batches", "check_buckets"]
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 
 from lit_buckets.headers import FileRead, Job, quiet
 from lit_buckets.manifest import SCHEMA
-from lit_buckets.readers import BATCH, read_in_order
 from lit_buckets.scan.changes import IntArray, Known, Todo
 from lit_buckets.scan.listing import BLOCK, CAPTION_UNREAD, NO_CAPTION
 from lit_buckets.scan.progress import Progress
+from lit_buckets.scan.readers import BATCH, read_in_order
 from lit_buckets.sources import Source
 
 __all__ = ["assemble", "read_files"]

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_buckets import geometry
-from lit_buckets.fewest import fewest
-from lit_buckets.shapes import distinct, ladder, nearest, one_per_ratio, published
+from lit_buckets.plan.fewest import fewest
+from lit_buckets.plan.shapes import distinct, ladder, nearest, one_per_ratio, published
 
 __all__ = ["Choice", "Limits", "Rule", "choose"]
 

@@ -36,8 +36,8 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from lit_buckets.allotment import Allotment, ShortBatch, Sync, allot
-from lit_buckets.interleave import Interleaving
+from lit_buckets.epoch.allotment import Allotment, ShortBatch, Sync, allot
+from lit_buckets.epoch.interleave import Interleaving
 from lit_buckets.keyed import Permutations, key_of, keys_of
 
 __all__ = ["Accounting", "Batches", "Rounds"]
@@ -82,8 +82,8 @@ class Rounds:
         costs: (K,) what a batch of the bucket costs, in any unit; like costs share rounds.
         world_size: Ranks, at least 1.
         key: What the order of the rounds depends on; ``None`` leaves buckets in their order.
-        sync: See :func:`~lit_buckets.allotment.allot`.
-        short_batch: See :func:`~lit_buckets.allotment.allot`.
+        sync: See :func:`~lit_buckets.epoch.allotment.allot`.
+        short_batch: See :func:`~lit_buckets.epoch.allotment.allot`.
         largest_first: Let the most expensive bucket open the epoch.
 
     Raises:

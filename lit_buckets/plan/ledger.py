@@ -17,8 +17,8 @@ import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
 from lit_buckets import geometry
-from lit_buckets.order import samples_of
-from lit_buckets.plan import BucketPlan
+from lit_buckets.plan.bucket_plan import BucketPlan
+from lit_buckets.plan.strata import samples_of
 
 __all__ = ["Crop", "differences", "rows", "summarize", "write_rows"]
 

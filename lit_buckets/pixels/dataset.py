@@ -25,15 +25,15 @@ import torch
 from torch.utils.data import Dataset
 
 from lit_buckets import geometry
-from lit_buckets.decode import Colour, DecodeError, decode
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.keyed import key_of, uniforms
 from lit_buckets.manifest import Failure
+from lit_buckets.pixels.decode import Colour, DecodeError, decode
+from lit_buckets.pixels.transforms import Crop, Interpolation, to_bucket
 from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatch
-from lit_buckets.transforms import Crop, Interpolation, to_bucket
 
 __all__ = ["BucketDataset", "Images", "OnError", "Transform"]
 
