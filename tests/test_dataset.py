@@ -41,6 +41,19 @@ class FakeManifest:
     def path(self, index: int) -> str:
         return str(self.files[index])
 
+    columns: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()
+
+    def read(self, index: int) -> bytes:
+        return self.files[index].read_bytes()
+
+    def stamp(self, index: int) -> tuple[int, int]:
+        status = self.files[index].stat()
+        return status.st_size, status.st_mtime_ns
+
+    def value(self, index: int, column: str) -> object:
+        raise KeyError(column)
+
     def caption(self, index: int) -> str:
         return f"caption {index}"
 
@@ -133,6 +146,59 @@ def test_a_batch(manifest):
         for name in ("index", "original_size", "crop_top_left", "target_size"):
             assert found[name].dtype == torch.int64
         assert found["valid"].dtype == torch.bool
+
+
+def test_further_columns_come_along(tmp_path):
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, file in enumerate(files):
+        noise(64, 64, seed=i).save(file)
+    columns = {
+        "path": [str(file) for file in files],
+        "height": [64] * 3,
+        "width": [64] * 3,
+        "score": [0.5, 0.25, 1.0],
+        "label": [3, 1, 2],
+        "good": [True, False, True],
+        "artist": ["a", "b", None],
+        "votes": [1, None, 3],
+    }
+    manifest = Manifest.write(tmp_path / "manifest.arrow", pa.table(columns))
+    data = BucketDataset(manifest=manifest, plan=plan_of(manifest))
+    found = data[batch_of(data.plan)]
+    assert list(found)[-6:] == ["path", "score", "label", "good", "artist", "votes"]
+    assert found["score"].tolist() == columns["score"]
+    assert found["label"].dtype == torch.int64
+    assert found["label"].tolist() == columns["label"]
+    assert found["good"].tolist() == columns["good"]
+    assert found["artist"] == columns["artist"]
+    assert found["votes"] == columns["votes"]
+
+
+def test_an_image_may_be_a_stretch_of_a_larger_file(tmp_path):
+    contents = []
+    for i in range(3):
+        noise(64, 64, seed=i).save(tmp_path / "one.png")
+        contents.append((tmp_path / "one.png").read_bytes())
+    (tmp_path / "all.bin").write_bytes(b"".join(contents))
+    lengths = [len(content) for content in contents]
+    columns = {
+        "path": [f"all.bin/{i}.png" for i in range(3)],
+        "container": ["all.bin"] * 3,
+        "offset": np.cumsum([0, *lengths[:2]]),
+        "bytes": lengths,
+        "height": [64] * 3,
+        "width": [64] * 3,
+    }
+    sources = [{"root": str(tmp_path)}]
+    manifest = Manifest.write(tmp_path / "manifest.arrow", pa.table(columns), sources=sources)
+    found = BucketDataset(manifest=manifest, plan=plan_of(manifest))[batch_of(plan_of(manifest))]
+    assert found["path"] == [str(tmp_path / f"all.bin/{i}.png") for i in range(3)]
+    for i in range(3):
+        assert np.array_equal(found["image"][i].permute(1, 2, 0), np.asarray(noise(64, 64, seed=i)))
+    (tmp_path / "all.bin").write_bytes(contents[0])
+    cut = BucketDataset(manifest=manifest, plan=plan_of(manifest), on_error="raise")
+    with pytest.raises(DecodeError, match="bytes before what was to be read"):
+        cut[batch_of(plan_of(manifest))]
 
 
 def test_images_of_the_buckets_size_come_byte_by_byte(manifest):

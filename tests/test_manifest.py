@@ -219,8 +219,8 @@ def test_other_files_and_other_versions(tmp_path, monkeypatch):
     with pytest.raises(ManifestError, match="is damaged"):
         Manifest.open(tmp_path / "feather")
     file = write(tmp_path).file
-    monkeypatch.setattr(module, "VERSION", 2)
-    with pytest.raises(ManifestError, match="has version 1; this release reads version 2"):
+    monkeypatch.setattr(module, "VERSION", 3)
+    with pytest.raises(ManifestError, match="has version 2; this release reads version 3"):
         Manifest.open(file)
     assert issubclass(ManifestError, DataError)
 

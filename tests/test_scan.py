@@ -19,6 +19,7 @@ import PIL
 import pytest
 from PIL import Image
 
+from lit_buckets import headers
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import Job
 from lit_buckets.manifest import Failure, Manifest, read_failures
@@ -27,7 +28,7 @@ from lit_buckets.scan.progress import Progress
 from lit_buckets.sources import Entry, FolderSource, Source
 
 SHARED = Path(__file__).parents[2] / "shared"
-PACKAGE = Path(readers.__file__).parent
+PACKAGE = Path(headers.__file__).parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
 
 

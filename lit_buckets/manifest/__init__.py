@@ -7,8 +7,10 @@ that every column lies in one piece and other tools can read it. One row is one 
 |---|---|---|
 | `path` | large_string | relative to the root of its source, "/" between its parts |
 | `source` | int16 | which source lists it, a place in the metadata's `sources` |
+| `container` | large_string | the file that holds it, as relative as `path`; "" for its own |
+| `offset` | int64 | where it begins in the container; 0 without one |
 | `height`, `width` | int32 | pixels, as displayed (EXIF orientation applied) |
-| `bytes`, `mtime_ns` | int64 | length and time of last change of the file when it was read |
+| `bytes`, `mtime_ns` | int64 | its length, and time of last change of its file, when it was read |
 | `repeats` | int32 | how often it comes in an epoch |
 | `caption` | large_string | text of its caption; "" where there is none |
 | `caption_mtime_ns` | int64 | time of last change of the caption's file; -1 where there is none |
@@ -40,6 +42,7 @@ import pyarrow.compute as pc
 from lit_buckets.errors import DataError
 from lit_buckets.manifest.columns import SCHEMA, as_batch, fingerprint, hash_strings
 from lit_buckets.manifest.files import Failure, read_failures, replace_file
+from lit_buckets.storage import Span, read, stamp
 
 __all__ = [
     "SCHEMA",
@@ -53,7 +56,7 @@ __all__ = [
 ]
 
 #: Version of the file's format. A file of another version is made anew.
-VERSION = 1
+VERSION = 2
 
 
 _KEY = b"lit_buckets"
@@ -287,6 +290,65 @@ class Manifest:
             IndexError: If there is no such image.
         """
         return str(self._caption[_checked(index, self._images)].as_py())
+
+    def span(self, index: int) -> Span:
+        """Where the bytes of one image lie.
+
+        Raises:
+            IndexError: If there is no such image.
+        """
+        i = _checked(index, self._images)
+        container = self._batch.column("container")[i].as_py()
+        if not container:
+            return Span(self._join(i))
+        root = self._roots[self._source[i]]
+        offset, length = (self._batch.column(name)[i].as_py() for name in ("offset", "bytes"))
+        return Span(f"{root}{container}", offset, length)
+
+    def read(self, index: int) -> bytes:
+        """Content of one image's file.
+
+        Raises:
+            IndexError: If there is no such image.
+            OSError: If it cannot be opened or read.
+            ValueError: If its name is none that a file can have.
+        """
+        return read(self.span(index))
+
+    def stamp(self, index: int) -> tuple[int, int]:
+        """Length in bytes and time of last change of one image, as they are now.
+
+        Raises:
+            IndexError: If there is no such image.
+            OSError: If its file cannot be found.
+        """
+        return stamp(self.span(index))
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of further columns, which the batches carry."""
+        return tuple(name for name in self._batch.schema.names if name not in SCHEMA.names)
+
+    @cached_property
+    def numbers(self) -> frozenset[str]:
+        """Those of the further columns that hold numbers or booleans, none of them missing."""
+        return frozenset(
+            name
+            for name in self.columns
+            for array in [self._batch.column(name).slice(0, self._images)]
+            if pa.types.is_primitive(array.type)
+            and not pa.types.is_temporal(array.type)
+            and not array.null_count
+        )
+
+    def value(self, index: int, column: str) -> Any:
+        """Value of one image in a further column; None where it has none.
+
+        Raises:
+            IndexError: If there is no such image.
+            KeyError: If there is no such column.
+        """
+        return self._batch.column(column)[_checked(index, self._images)].as_py()
 
     def row(self, index: int) -> dict[str, Any]:
         """All columns of one image but `reason`, as Python values, with `path` joined.

@@ -20,6 +20,8 @@ SCHEMA = pa.schema(
     [
         pa.field("path", pa.large_string(), nullable=False),
         pa.field("source", pa.int16(), nullable=False),
+        pa.field("container", pa.large_string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
@@ -32,6 +34,8 @@ SCHEMA = pa.schema(
 )
 _DEFAULTS: Mapping[str, Any] = {
     "source": 0,
+    "container": "",
+    "offset": 0,
     "bytes": 0,
     "mtime_ns": 0,
     "repeats": 1,

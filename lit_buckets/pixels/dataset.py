@@ -14,8 +14,9 @@ import json
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -30,7 +31,7 @@ from lit_buckets.geometry import Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.keyed import key_of, uniforms
 from lit_buckets.manifest import Failure
-from lit_buckets.pixels.decode import Colour, DecodeError, decode
+from lit_buckets.pixels.decode import Colour, DecodeError, decode, unopened
 from lit_buckets.pixels.transforms import Crop, Interpolation, to_bucket
 from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatch
@@ -56,8 +57,25 @@ class Images(Protocol):
     def __len__(self) -> int:
         """N."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of further columns."""
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """Those of them that hold numbers or booleans, none of them missing."""
+
     def path(self, index: int, /) -> str:
-        """Path of an image, such that it can be opened."""
+        """Path of an image, for people."""
+
+    def read(self, index: int, /) -> bytes:
+        """Content of an image's file."""
+
+    def stamp(self, index: int, /) -> tuple[int, int]:
+        """Its length in bytes and time of last change, as they are now."""
+
+    def value(self, index: int, column: str, /) -> Any:
+        """Its value in a further column; None where it has none."""
 
     def caption(self, index: int, /) -> str:
         """Caption of an image; "" where it has none."""
@@ -69,7 +87,8 @@ class BucketDataset(Dataset[dict[str, Any]]):
     A batch is a plain dictionary: ``image`` (B, 3, H, W) uint8, contiguous; ``caption`` and
     ``path``, lists of B strings; ``index`` (B,) int64 rows of the manifest; ``original_size``,
     ``crop_top_left`` and ``target_size`` (B, 2) int64, (height, width) and (top, left) in pixels;
-    ``valid`` (B,) bool.
+    ``valid`` (B,) bool. Every further column of the manifest comes as a tensor (B,) where its
+    values are numbers or booleans, and as a list otherwise, or where one is missing.
 
     A file that fails in decoding, or whose size is no longer the manifest's, leaves its place to
     another sample of the batch, or else to another image of the bucket (of any bucket, if
@@ -163,14 +182,14 @@ class BucketDataset(Dataset[dict[str, Any]]):
         ]
         failed = np.array([sample is None for sample in samples])
         if not failed.any():
-            return _collate(samples, batch.valid.copy())
+            return _collate(samples, batch.valid.copy(), self.manifest.numbers)
         # samples to repeat: valid ones, or else fillers, or else another image of the bucket
         donors = np.flatnonzero(~failed & batch.valid)
         donors = donors if donors.size else np.flatnonzero(~failed)
         spare = [samples[i] for i in donors.tolist()] or [self._stand_in(batch)]
         for turn, place in enumerate(np.flatnonzero(failed).tolist()):
             samples[place] = spare[turn % len(spare)]
-        return _collate(samples, batch.valid & ~failed)
+        return _collate(samples, batch.valid & ~failed, self.manifest.numbers)
 
     def _try(self, bucket: int, index: int, epoch: int, repetition: int) -> _Sample | None:
         """A sample, or ``None`` if its file failed and may be replaced."""
@@ -179,7 +198,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
         except DecodeError as error:
             if self.on_error == "raise":
                 raise
-            self._failures.add(error)
+            self._failures.add(error, partial(self.manifest.stamp, index))
             return None
 
     def _load(self, bucket: int, index: int, epoch: int, repetition: int) -> _Sample:
@@ -189,7 +208,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
         key = key_of(self.seed, epoch, index, repetition)
         flip, vertical, horizontal = uniforms(key, 3).tolist()
         image, offset = to_bucket(
-            self._decode(path, original, size),
+            self._decode(index, path, original, size),
             original=original,
             bucket=size,
             crop=self.crop,
@@ -206,6 +225,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
                 "crop_top_left": offset,
                 "target_size": size,
                 "path": path,
+                **{name: self.manifest.value(index, name) for name in self.manifest.columns},
             },
         )
         if self.transform is None:
@@ -213,10 +233,15 @@ class BucketDataset(Dataset[dict[str, Any]]):
         with _seeded(key_of(key, _TRANSFORM)):
             return _transformed(sample, self.transform)
 
-    def _decode(self, path: str, original: Size, bucket: Size) -> torch.Tensor:
+    def _decode(self, index: int, path: str, original: Size, bucket: Size) -> torch.Tensor:
         """The picture of a file, not much larger than its bucket where the format allows it."""
+        try:
+            content = self.manifest.read(index)
+        except (OSError, ValueError) as error:
+            raise unopened(path, error) from None
         picture = decode(
-            path,
+            content,
+            name=path,
             wanted=Size(*geometry.cover(original, bucket).tolist()),
             background=self.background,
             max_image_pixels=self.max_image_pixels,
@@ -252,18 +277,23 @@ class _Sample(NamedTuple):
     fields: dict[str, Any]  # the batch's other fields, for this image
 
 
-def _collate(samples: list[_Sample | None], valid: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Put samples together, none of which is missing any more."""
+def _collate(
+    samples: list[_Sample | None], valid: npt.NDArray[np.bool_], numbers: Collection[str]
+) -> dict[str, Any]:
+    """Put samples together, none of which is missing any more; further columns come last."""
     complete = [sample for sample in samples if sample is not None]
     fields = {name: [sample.fields[name] for sample in complete] for name in complete[0].fields}
-    return {
+    batch = {
         "image": torch.stack([sample.image for sample in complete]),
-        "caption": fields["caption"],
-        "index": torch.tensor(fields["index"], dtype=torch.int64),
-        **{name: torch.tensor(fields[name], dtype=torch.int64) for name in _PAIRS},
+        "caption": fields.pop("caption"),
+        "index": torch.tensor(fields.pop("index"), dtype=torch.int64),
+        **{name: torch.tensor(fields.pop(name), dtype=torch.int64) for name in _PAIRS},
         "valid": torch.from_numpy(valid),
-        "path": fields["path"],
     }
+    further = {
+        name: torch.tensor(values) if name in numbers else values for name, values in fields.items()
+    }
+    return batch | further
 
 
 # -- the user's transform ----------------------------------------------------------------------
@@ -319,8 +349,12 @@ class _Failures:
     def __contains__(self, path: str) -> bool:
         return path in self._paths
 
-    def add(self, error: DecodeError) -> None:
+    def add(self, error: DecodeError, stamp: Callable[[], tuple[int, int]]) -> None:
         """Take note of a failure.
+
+        Args:
+            error: What happened.
+            stamp: Asks for the length and the time of last change of the file.
 
         Raises:
             DataError: If it is one file too many.
@@ -329,7 +363,7 @@ class _Failures:
             return
         self._paths.add(error.path)
         self.last = f"{error.path!r}: {error.reason}"
-        known = self._remember(error)
+        known = self._remember(error, stamp)
         # workers begin anew in each epoch: what one of them has named is not named again
         log.log(
             logging.INFO if known else logging.WARNING,
@@ -344,13 +378,12 @@ class _Failures:
                 "Repair or remove them, or raise data.max_failures."
             )
 
-    def _remember(self, error: DecodeError) -> bool:
+    def _remember(self, error: DecodeError, stamp: Callable[[], tuple[int, int]]) -> bool:
         """Append to the file what would fail again; return whether it was there already."""
         if self._file is None or not error.lasting:
             return False
         try:
-            status = Path(error.path).stat()
-            failure = Failure(error.path, status.st_size, status.st_mtime_ns, error.reason)
+            failure = Failure(error.path, *stamp(), error.reason)
             line = json.dumps(failure).encode() + b"\n"
             if self._file.exists() and line in self._file.read_bytes():
                 return True

@@ -27,7 +27,7 @@ from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS, UNOPENED, open_image
 
-__all__ = ["DecodeError", "Decoded", "decode"]
+__all__ = ["DecodeError", "Decoded", "decode", "unopened"]
 
 Colour = tuple[int, int, int]
 
@@ -116,8 +116,7 @@ def decode(
     try:
         content = source if isinstance(source, bytes) else Path(name).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or _one_line(error)
-        raise DecodeError.of(name, f"{UNOPENED}: {reason}", lasting=False) from None
+        raise unopened(name, error) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow forgives, such as broken EXIF
@@ -128,6 +127,12 @@ def decode(
         raise
     except Exception as error:  # parsers of hostile bytes raise anything
         raise DecodeError.of(name, _one_line(error)) from error
+
+
+def unopened(path: str, error: Exception) -> DecodeError:
+    """The error for a file that could not be opened or read; another try may succeed."""
+    reason = getattr(error, "strerror", None) or _one_line(error)
+    return DecodeError.of(path, f"{UNOPENED}: {reason}", lasting=False)
 
 
 def _decode(

@@ -58,11 +58,13 @@ def _blocks(entries: Iterator[Entry], bar: Progress) -> Iterator[list[Entry]]:
 
 
 def _listed(block: list[Entry], place: int, repeats: int) -> pa.Table:
-    paths, lengths, times, caption_times, reasons = zip(*block, strict=True)
+    paths, lengths, times, caption_times, reasons, containers, offsets = zip(*block, strict=True)
     refused = np.array([bool(reason) for reason in reasons])
     return _table(
         path=list(paths),
         source=np.full(len(block), place),
+        container=list(containers),
+        offset=np.array(offsets),
         bytes=np.array(lengths),
         mtime_ns=np.where(refused, -1, np.array(times)),
         repeats=np.full(len(block), repeats),

@@ -17,6 +17,9 @@ class Entry(NamedTuple):
         mtime_ns: Time of its last change, in nanoseconds.
         caption_mtime_ns: The same of its caption file; -1 if there is none.
         refused: Why the image cannot even be opened, as a short sentence; "" if it can.
+        container: The file that holds the image, relative to the source's root; "" where the image
+            is a file of its own.
+        offset: Where it begins in the container, in bytes.
     """
 
     path: str
@@ -24,6 +27,8 @@ class Entry(NamedTuple):
     mtime_ns: int
     caption_mtime_ns: int = -1
     refused: str = ""
+    container: str = ""
+    offset: int = 0
 
 
 @runtime_checkable
