@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, TypeVar, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from lit_buckets import geometry
 from lit_buckets.geometry import Offset, Size
+from lit_buckets.pixels.resize import MODES, Interpolation, resize_crop
 
 __all__ = ["Crop", "Interpolation", "Normalize", "crop_offset", "normalize", "to_bucket"]
 
 Crop = Literal["center", "random", "top"]
-Interpolation = Literal["bicubic", "bilinear"]
 Normalize = Literal["minus_one_one", "zero_one", "imagenet"]
 
 _MIDDLE = (0.5, 0.5)
-_MODES = {
-    "bicubic": InterpolationMode.BICUBIC,
-    "bilinear": InterpolationMode.BILINEAR,
-}
 # for red, green and blue: what is subtracted from a byte, and what the rest is divided by
 _CENTERS_AND_SCALES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "minus_one_one": ((127.5,) * 3, (127.5,) * 3),
@@ -77,10 +71,14 @@ def to_bucket(
     """
     resized = Size(*geometry.cover(original, bucket).tolist())
     top, left = crop_offset(resized, bucket, crop, uniforms)
-    mode = _choice("interpolation", interpolation, _MODES)
-    if tuple(image.shape[-2:]) != resized:
-        image = functional.resize(image, list(resized), interpolation=mode, antialias=True)
-    image = image[..., top : top + bucket.height, left : left + bucket.width]
+    _choice("interpolation", interpolation, MODES)
+    image = resize_crop(
+        image,
+        resized=resized,
+        offset=Offset(top, left),
+        crop=bucket,
+        interpolation=interpolation,
+    )
     if flip:
         image = image.flip(-1)
         left = resized.width - bucket.width - left
@@ -155,7 +153,7 @@ def normalize(
     return values.to(dtype)
 
 
-def _choice(name: str, value: str, choices: dict[str, _T]) -> _T:
+def _choice(name: str, value: str, choices: Mapping[Any, _T]) -> _T:
     if value not in choices:
         raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}.")
     return choices[value]
