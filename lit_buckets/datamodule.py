@@ -145,7 +145,16 @@ class BucketDataModule(LightningDataModule):
         """
         return Group(
             *(
-                report.summary(name, self._sampler(name), refused=len(images.manifest.refused))
+                report.summary(
+                    name,
+                    self._sampler(name),
+                    refused=len(images.manifest.refused),
+                    sources=ledger.by_source(
+                        images.plan,
+                        images.manifest.source_of,
+                        [source["root"] for source in images.manifest.sources],
+                    ),
+                )
                 for name, images in self._images.items()
             )
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Cells", "Offset", "Size", "as_sizes", "cells", "cover", "crop_loss", "fit"]
+__all__ = ["Cells", "Offset", "Size", "as_sizes", "cells", "cover", "crop_loss", "fit", "share_cut"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -192,9 +192,25 @@ def crop_loss(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.fl
         >>> crop_loss([[512, 512], [256, 1024]], [512, 512]).tolist()
         [0.0, 0.75]
     """
-    resized = cover(sizes, buckets)
-    kept = np.asarray(buckets, dtype=np.int64).prod(axis=-1) / resized.prod(axis=-1)
-    return np.asarray(1.0 - kept)
+    return share_cut(cover(sizes, buckets), buckets)
+
+
+def share_cut(resized: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Share of its pixels that a resized image loses when it is cut to its bucket.
+
+    Args:
+        resized: (N, 2) or (2,) sizes that cover their buckets, in pixels.
+        buckets: Bucket sizes, in pixels, broadcast against ``resized``.
+
+    Returns:
+        Shares in [0, 1): 0 where nothing is cut.
+
+    Example:
+        >>> share_cut([512, 683], [512, 512]).round(3).tolist()
+        0.25
+    """
+    whole = np.asarray(resized, dtype=np.int64).prod(axis=-1)
+    return np.asarray(1.0 - np.asarray(buckets, dtype=np.int64).prod(axis=-1) / whole)
 
 
 def _divide(numerator: IntArray, denominator: IntArray) -> IntArray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from rich.console import Group
@@ -10,39 +13,58 @@ from rich.text import Text
 
 from lit_buckets.epoch import Accounting
 from lit_buckets.plan import BucketPlan
+from lit_buckets.plan.ledger import by_source
 from lit_buckets.plan.strata import samples_of
 from lit_buckets.sampler import BucketBatchSampler
 
-__all__ = ["accounting_line", "curve_line", "plan_table", "repeats_line", "summary"]
+__all__ = [
+    "accounting_line",
+    "curve_line",
+    "plan_table",
+    "resolutions_line",
+    "sources_lines",
+    "summary",
+]
 
 _MOST_NAMED = 10
 
 
-def summary(name: str, sampler: BucketBatchSampler, *, refused: int = 0) -> Group:
+def summary(
+    name: str,
+    sampler: BucketBatchSampler,
+    *,
+    refused: int = 0,
+    sources: Sequence[Mapping[str, Any]] | None = None,
+) -> Group:
     """The bucket table, the accounting of an epoch, and who was moved, noted or left out.
 
     Args:
         name: What the images are for: train, val, test or predict.
         sampler: The sampler of these images.
         refused: How many files the setup pass could not take.
+        sources: What each source gives, from :func:`lit_buckets.plan.ledger.by_source`; told where
+            there are several, or images come repeatedly. ``None`` = all are of one.
 
     Returns:
         A rich renderable.
     """
     plan = sampler.plan
     lines = [accounting_line(sampler.accounting(), sampler.num_replicas)]
-    lines += [line for line in (repeats_line(plan), curve_line(plan)) if line]
+    if sources is None:
+        sources = by_source(plan, np.zeros(plan.images, dtype=np.int64), ["repeats"])
+    lines += sources_lines(sources)
+    lines += [line for line in (resolutions_line(plan), curve_line(plan)) if line]
     if refused:
         lines.append(f"{refused} files could not be read; the manifest lists them with reasons")
-    never = int((sampler.visits() == 0).sum()) - len(plan.excluded)
+    never = int(((sampler.visits() == 0) & (plan.bucket_of >= 0)).sum())
     if never:
         lines.append(
             f"{never:,} images never come: their buckets are smaller than a batch, and "
             f"short_batch is {sampler.short_batch}"
         )
-    lines += _named("moved", [f"{i} from {h}x{w}" for i, (h, w) in plan.moved_from.items()])
-    lines += _named("noted", [f"{i}: {note}" for i, note in plan.noted.items()])
-    lines += _named("left out", [f"{i}: {reason}" for i, reason in plan.excluded.items()])
+    moved = {row: f"from {height}x{width}" for row, (height, width) in plan.moved_from.items()}
+    for what, texts in (("moved", moved), ("noted", plan.noted), ("left out", plan.excluded)):
+        lines += _named(what, [f"{plan.image_of(row)}: {text}" for row, text in texts.items()])
     return Group(plan_table(name, sampler), *(Text(line) for line in lines))
 
 
@@ -96,23 +118,46 @@ def accounting_line(account: Accounting, world_size: int) -> str:
     return f"an epoch: {', '.join(parts)}; batches {account.fullness:.0%} full"
 
 
-def repeats_line(plan: BucketPlan) -> str:
-    """How samples come about; nothing where each image comes once.
+def sources_lines(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How samples come about, source by source; nothing where one gives each image once.
+
+    Example:
+        >>> one = {"source": "photos", "images": 40, "repeats": 1, "samples": 40}
+        >>> two = {"source": "best", "images": 3, "repeats": 5, "samples": 15}
+        >>> for line in sources_lines([one, two]):
+        ...     print(line)
+        photos: 40 images x 1 = 40 samples
+        best: 3 images x 5 = 15 samples
+        together: 43 images, 55 samples
+    """
+    if len(sources) < 2 and all(row["repeats"] == 1 for row in sources):
+        return []
+    lines = [
+        f"{row['source']}: {row['images']:,} images x {row['repeats']} = {row['samples']:,} samples"
+        for row in sources
+    ]
+    if len(sources) > 1:
+        images, samples = (sum(row[name] for row in sources) for name in ("images", "samples"))
+        lines.append(f"together: {images:,} images, {samples:,} samples")
+    return lines
+
+
+def resolutions_line(plan: BucketPlan) -> str:
+    """How many images come at each of several areas; nothing where there is one.
 
     Example:
         >>> from lit_buckets import plan_buckets
-        >>> repeats_line(plan_buckets([[64, 64]] * 3, repeats=[1, 1, 5]))
-        'repeats: 2 images x 1 + 1 images x 5 = 7 samples'
+        >>> sizes, areas = [[512, 512], [128, 128]], [256 * 256, 128 * 128]
+        >>> resolutions_line(plan_buckets(sizes, max_area=areas, resolutions="all"))
+        'resolutions: 2 images at 65,536 pixels + 2 at 16,384 = 4 in all'
+        >>> resolutions_line(plan_buckets(sizes, max_area=areas))
+        'resolutions: 1 images at 65,536 pixels + 1 at 16,384 = 2 in all'
     """
-    told = np.unique(plan.strata.repeats)
-    if not (told > 1).any():
+    if not plan.resolutions:
         return ""
-    pairs = [
-        (int(plan.strata.images[plan.strata.repeats == times].sum()), times)
-        for times in told.tolist()
-    ]
-    parts = [f"{images:,} images x {times}" for images, times in pairs]
-    return f"repeats: {' + '.join(parts)} = {sum(n * times for n, times in pairs):,} samples"
+    parts = [f"{images:,} at {area:,}" for area, images in plan.resolutions.items()]
+    parts[0] = parts[0].replace(" at", " images at", 1) + " pixels"
+    return f"resolutions: {' + '.join(parts)} = {sum(plan.resolutions.values()):,} in all"
 
 
 def curve_line(plan: BucketPlan) -> str:

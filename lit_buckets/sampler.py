@@ -34,7 +34,7 @@ class BucketBatch(NamedTuple):
     """One batch of one bucket, as the sampler hands it to the dataset."""
 
     bucket: int  #: index of the bucket in the plan
-    indices: IntArray  #: (B,) images, as rows of the manifest
+    indices: IntArray  #: (B,) images, as rows of the plan
     valid: npt.NDArray[np.bool_]  #: (B,) false for a sample repeated only to fill a place
     epoch: int  #: the epoch it belongs to; crops and flips depend on it
     repetition: IntArray  #: (B,) how-manieth time the image comes in this epoch, from 0
@@ -198,9 +198,9 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         """How often each image comes in an epoch, on average over many epochs.
 
         Returns:
-            (N,) 0 for images that never come: those left out of the plan and, under
-            ``short_batch="drop"``, those of buckets that no batch is cut from. Below an image's
-            repeats where samples are dropped, above where places are filled.
+            (N,) for each row of the plan, 0 for images that never come: those left out of the plan
+            and, under ``short_batch="drop"``, those of buckets that no batch is cut from. Below an
+            image's repeats where samples are dropped, above where places are filled.
         """
         places = self._whole_epoch().allotment.places
         share = np.append(places / np.maximum(self._samples, 1), 0.0)  # the last for bucket -1

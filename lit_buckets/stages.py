@@ -122,7 +122,9 @@ def plan_stage(
         max_side=buckets.max_side,
         sizes=buckets.sizes,
         max_buckets=buckets.max_buckets,
+        resolutions=buckets.resolutions,
         upscale=buckets.upscale,
+        trim=buckets.trim,
         min_images=buckets.min_images,
         small_bucket=buckets.small_bucket,
         max_crop=buckets.max_crop,
@@ -138,10 +140,11 @@ def _pinned(file: str, manifest: Manifest) -> BucketPlan:
     plan = BucketPlan.open(file)
     if plan.dataset == manifest.fingerprint:
         return plan
-    numbers = f"it has {len(plan)} images, data.train has {len(manifest)}"
-    if len(plan) == len(manifest):
-        sizes = int((plan.sizes != manifest.sizes).any(axis=1).sum())
-        numbers = f"both have {len(plan)} images, {sizes} of them of another size"
+    numbers = f"it has {plan.images} images, data.train has {len(manifest)}"
+    if plan.images == len(manifest):
+        now = manifest.sizes if plan.image is None else manifest.sizes[plan.image]
+        sizes = int((plan.sizes != now).any(axis=1).sum())
+        numbers = f"both have {plan.images} images, {sizes} of them of another size"
     raise DataError(
         f"buckets.plan={file} was made for other images, paths or repeats; {numbers}. "
         "Set buckets.plan=null to plan anew."

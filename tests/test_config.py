@@ -104,12 +104,14 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
         "buckets": {
             "rule": "fit",
             "max_area": 512 * 512,
+            "resolutions": "largest",
             "divisor": 64,
             "min_side": None,
             "max_side": None,
             "sizes": None,
             "max_buckets": None,
             "upscale": True,
+            "trim": False,
             "min_images": 1,
             "small_bucket": "move",
             "max_crop": 0.25,
@@ -701,6 +703,16 @@ def test_ranges(key: str, inside: list[float], outside: list[float]) -> None:
             ["buckets={rule: native, max_buckets: 9}"],
             "buckets.max_buckets=9 needs images that may take any bucket; with "
             "buckets.rule=native each has its own. Set buckets.max_buckets=null.",
+        ),
+        (
+            ["buckets.trim=true"],
+            "buckets.trim=true is read by the rule native only; buckets.rule is fit. "
+            "Set buckets.rule=native.",
+        ),
+        (
+            ["buckets={rule: list, sizes: sdxl, resolutions: all}"],
+            "buckets.resolutions=all needs a rule that goes by area; buckets.rule is list. "
+            "Set buckets.rule=fit.",
         ),
         (
             ["buckets={upscale: false, max_buckets: 9}"],

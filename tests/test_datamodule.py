@@ -8,10 +8,12 @@ from io import StringIO
 import numpy as np
 import pytest
 from conftest import paint
+from PIL import Image
 from pyarrow import csv
 from rich.console import Console
 
-from lit_buckets import BucketDataModule, DataError
+from lit_buckets import BucketDataModule, DataError, geometry
+from lit_buckets.testing import assert_resumable
 
 
 def module_of(folder, tmp_path, **sections) -> BucketDataModule:
@@ -62,7 +64,74 @@ def test_several_resolutions_repeats_and_batches_by_pixels(tmp_path, world):
     assert Counter(repeats.tolist()) == {3: 20, 1: 41}
     console = Console(width=200, record=True, file=StringIO())
     console.print(dm.summary())
-    assert "repeats: 41 images x 1 + 20 images x 3 = 101 samples" in console.export_text()
+    text = console.export_text()
+    assert f"{tmp_path / 'often'}: 20 images x 3 = 60 samples" in text
+    assert f"{tmp_path / 'once'}: 41 images x 1 = 41 samples" in text
+    assert "together: 61 images, 101 samples" in text
+    assert "resolutions: 7 images at 9,216 pixels + 54 at 4,096 = 61 in all" in text
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("upscale", [True, False])
+def test_every_image_at_all_of_its_resolutions(tmp_path, world, upscale):
+    paint(tmp_path / "often", 12)
+    paint(tmp_path / "once", 21)
+    areas = [32 * 32, 96 * 96, 64 * 64]
+    dm = module_of(
+        tmp_path,
+        tmp_path,
+        data={
+            "train": [
+                {"path": str(tmp_path / "often"), "repeats": 2},
+                {"path": str(tmp_path / "once")},
+            ],
+            "cache_dir": str(tmp_path / "cache"),
+        },
+        buckets={"max_area": areas, "divisor": 16, "resolutions": "all", "upscale": upscale},
+        batches={"batch_size": None, "max_pixels": 96 * 96},
+    )
+    manifest = dm.manifest_of("train")
+    wanted: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    for index, size in enumerate(manifest.sizes.tolist()):
+        for area in areas:
+            bucket = geometry.fit([size], max_area=area, divisor=16)[0].tolist()
+            if upscale or (bucket[0] <= size[0] and bucket[1] <= size[1]):
+                wanted[index, tuple(bucket)] += int(manifest.repeats[index])
+    for epoch in range(2):
+        came: Counter[tuple[int, tuple[int, ...]]] = Counter()
+        for rank in range(world):
+            loader = dm.loader("train", num_replicas=world, rank=rank)
+            loader.set_epoch(epoch)
+            for batch in loader:
+                for index in batch["index"][batch["valid"]].tolist():
+                    came[index, tuple(batch["image"].shape[2:])] += 1
+        assert came == wanted
+    assert sum(dm.plan.resolutions.values()) == len(dm.plan) - len(dm.plan.excluded)
+    assert dm.plan.images == len(manifest) == 33
+    if upscale:
+        assert list(dm.plan.resolutions.values()) == [33, 33, 33]
+    assert_resumable(dm, world_sizes=(1, 2), num_workers=(0,), every=9)
+
+
+def test_a_trimmed_image_keeps_its_pixels(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 70, 101, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    Image.fromarray(pixels[0, :20, :15]).save(folder / "small.png")
+    limits = {"rule": "native", "trim": True, "max_area": 64 * 96, "divisor": 16}
+    dm = module_of(folder, tmp_path, buckets=limits, batches={"batch_size": 3})
+    assert dm.plan.bucket_sizes.tolist() == [[64, 96]]
+    assert dm.plan.excluded == {3: "its 20x15 pixels are less than divisor=16"}
+    assert dm.plan.crop_loss[0] == pytest.approx(1 - 64 * 96 / (70 * 101))
+    batch = next(iter(dm.train_dataloader()))
+    assert batch["crop_top_left"].tolist() == [[3, 2]] * 3
+    for index, image in zip(batch["index"].tolist(), batch["image"], strict=True):
+        assert np.array_equal(image.permute(1, 2, 0), pixels[index, 3 : 3 + 64, 2 : 2 + 96])
+    dm.write_plan(tmp_path / "plan.csv")
+    row = csv.read_csv(tmp_path / "plan.csv").to_pylist()[0]
+    assert (row["resized_height"], row["resized_width"]) == (70, 101)
 
 
 @pytest.mark.parametrize(

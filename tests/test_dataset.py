@@ -273,7 +273,7 @@ def test_the_three_sizes_are_those_of_the_picture_that_the_model_sees(tmp_path, 
     for i, file in enumerate(files):
         save_ramps(file, sizes[i], i + 1)
     ramps = FakeManifest(files, sizes)
-    plan = plan_buckets([[96, 96]] * 8, max_area=96 * 96, divisor=96)
+    plan = plan_buckets(sizes, rule="list", sizes=[[96, 96]], divisor=96)
     data = BucketDataset(manifest=ramps, plan=plan, crop=crop, flip=flip)
     found = data[batch_of(plan)]
     assert found["original_size"].tolist() == [list(size) for size in sizes]

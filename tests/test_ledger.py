@@ -82,6 +82,28 @@ def test_the_summary_adds_up_and_is_plain():
     assert ledger.summarize(plan_buckets([]))["samples"] == 0
 
 
+def test_an_image_at_several_resolutions_has_a_row_for_each():
+    plans = [
+        plan_buckets([(512, 512), size], max_area=[65536, 16384], resolutions="all", repeats=[1, 2])
+        for size in ((300, 300), (300, 600))
+    ]
+    table = ledger.rows(plans[0], paths=["a", "b"]).to_pylist()
+    assert [row["path"] for row in table] == ["a", "a", "b", "b"]
+    assert [row["bucket_width"] for row in table] == [256, 128, 256, 128]
+    told = ledger.summarize(plans[0])
+    assert told["images"] == 2
+    assert told["resolutions"] == [{"area": 65536, "images": 2}, {"area": 16384, "images": 2}]
+    paths = {"before_paths": ["a", "b"], "after_paths": ["a", "b"]}
+    changed = as_rows(ledger.differences(*plans, **paths))
+    assert [(image, what) for image, what, _, _ in changed] == [
+        ("b", "size"), ("b (2)", "size"), ("b", "bucket"), ("b (2)", "bucket"),
+    ]  # fmt: skip
+    assert ledger.by_source(plans[0], [1, 0], ["x", "y"]) == [
+        {"source": "x", "images": 2, "repeats": 2, "samples": 4},
+        {"source": "y", "images": 2, "repeats": 1, "samples": 2},
+    ]
+
+
 def as_rows(table: pa.Table) -> list[tuple]:
     return [tuple(row.values()) for row in table.to_pylist()]
 

@@ -29,6 +29,10 @@ rules = st.sampled_from(
         {"rule": "list", "sizes": "novelai", "upscale": False},
         {"rule": "list", "sizes": "novelai", "max_buckets": 3},
         {"rule": "native"},
+        {"rule": "native", "trim": True},
+        {"rule": "fit", "resolutions": "all"},
+        {"rule": "fit", "resolutions": "all", "max_buckets": 7},
+        {"rule": "ladder", "resolutions": "all", "upscale": False},
     ]
 )
 areas = st.sampled_from([256 * 256, 512 * 512, [512 * 512, 256 * 256, 128 * 128]])
@@ -57,13 +61,19 @@ def buckets_by_image(plan: BucketPlan) -> list[tuple[int, int] | None]:
 @settings(max_examples=400, deadline=None)
 @given(image_sizes, options, rules)
 def test_every_image_is_in_one_bucket_or_named(sizes, how, rule):
-    if rule["rule"] == "native":
+    if rule == {"rule": "native"}:
         sizes = [(h // 32 * 32 + 32, w // 32 * 32 + 32) for h, w in sizes]
     plan = plan_buckets(sizes, **how, **rule)
     assert set(np.flatnonzero(plan.bucket_of < 0).tolist()) == set(plan.excluded)
-    assert plan.counts.sum() + len(plan.excluded) == len(sizes) == len(plan)
+    assert plan.counts.sum() + len(plan.excluded) == len(plan)
+    assert plan.images == len(sizes)
+    rows = [plan.image_of(row) for row in range(len(plan))]
+    assert sorted(set(rows)) == list(range(len(sizes)))
+    assert [tuple(size) for size in plan.sizes.tolist()] == [tuple(sizes[image]) for image in rows]
+    if "resolutions" not in rule:
+        assert rows == list(range(len(sizes)))
     assert (plan.counts > 0).all()
-    assert sorted(plan.members.tolist()) == sorted(set(range(len(sizes))) - set(plan.excluded))
+    assert sorted(plan.members.tolist()) == sorted(set(range(len(plan))) - set(plan.excluded))
     if rule["rule"] != "list":
         assert (plan.bucket_sizes.prod(axis=1) <= np.max(how["max_area"])).all()
     if not rule.get("upscale", True) or rule["rule"] == "native":
@@ -98,7 +108,7 @@ def test_transposing_the_images_transposes_the_plan(sizes, how, rule):
     plan = plan_buckets(sizes, **how, **rule)
     turned = plan_buckets(turned_sizes, **how, **rule)
     for size, bucket, other in zip(
-        sizes, buckets_by_image(plan), buckets_by_image(turned), strict=True
+        plan.sizes.tolist(), buckets_by_image(plan), buckets_by_image(turned), strict=True
     ):
         # a square image may lie just between a size and the same size turned
         if size[0] != size[1]:
@@ -192,6 +202,60 @@ def test_native_takes_images_as_they_are_and_names_the_others():
     }
 
 
+def test_native_may_trim_and_never_resizes():
+    sizes = [(513, 500), (512, 448), (63, 900), (70, 1000), (600, 640)]
+    plan = plan_buckets(sizes, rule="native", trim=True)
+    assert buckets_by_image(plan) == [(512, 448), (512, 448), None, (64, 960), None]
+    assert plan.excluded == {
+        2: "its 63x900 pixels are less than divisor=64",
+        4: "its 600x640 pixels are more than max_area=262144",
+    }
+    assert plan.resized(np.array([0, 1, 3])).tolist() == [[513, 500], [512, 448], [70, 1000]]
+    assert plan.crop_loss[0] == pytest.approx(1 - 512 * 448 / (513 * 500))
+
+
+def test_native_images_move_to_the_largest_bucket_inside_them():
+    sizes = [(256, 256)] * 3 + [(128, 448)] * 3 + [(256, 320), (128, 192), (64, 64)]
+    plan = plan_buckets(sizes, rule="native", min_images=2, max_crop=0.25)
+    assert buckets_by_image(plan)[6:] == [(256, 256), (128, 192), (64, 64)]
+    assert plan.moved_from == {6: (256, 320)}
+    assert plan.crop_loss[6] == pytest.approx(0.2)
+    assert list(plan.noted) == [7, 8]
+
+
+def test_all_resolutions_by_hand():
+    sizes = [(1024, 1024), (512, 512), (600, 400), (60, 60)]
+    areas = [256 * 256, 512 * 512]
+    plan = plan_buckets(sizes, max_area=areas, resolutions="all", repeats=[1, 2, 3, 4])
+    rows = list(zip(plan.image.tolist(), buckets_by_image(plan), strict=True))
+    assert rows == [
+        (0, (512, 512)), (0, (256, 256)), (1, (512, 512)), (1, (256, 256)),
+        (2, (576, 384)), (2, (320, 192)), (3, (512, 512)), (3, (256, 256)),
+    ]  # fmt: skip
+    assert plan.repeats.tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert plan.resolutions == {512 * 512: 4, 256 * 256: 4}
+    kept = plan_buckets(sizes, max_area=areas, resolutions="all", upscale=False)
+    rows = list(zip(kept.image.tolist(), buckets_by_image(kept), strict=True))
+    assert rows == [
+        (0, (512, 512)), (0, (256, 256)), (1, (512, 512)), (1, (256, 256)),
+        (2, (576, 384)), (2, (320, 192)), (3, None),
+    ]  # fmt: skip
+    assert list(kept.excluded) == [6]
+    left = plan_buckets(sizes, max_area=areas, resolutions="all", left_out={1: "broken"})
+    assert left.image.tolist() == [0, 0, 1, 2, 2, 3, 3]
+    assert left.excluded == {2: "broken"}
+
+
+def test_all_resolutions_are_the_plans_of_each_area():
+    sizes = np.random.default_rng(5).integers(40, 1500, (300, 2))
+    areas = [512 * 512, 256 * 256, 128 * 128]
+    plan = plan_buckets(sizes, max_area=areas, resolutions="all", divisor=32)
+    buckets = buckets_by_image(plan)
+    for place, area in enumerate(areas):
+        alone = plan_buckets(sizes, max_area=area, divisor=32)
+        assert buckets[place::3] == buckets_by_image(alone)
+
+
 def test_a_list_may_have_one_ratio_in_several_sizes():
     sizes = [(2000, 2000), (300, 300), (100, 100)]
     shapes = [(512, 512), (256, 256), (128, 128)]
@@ -275,21 +339,31 @@ def test_the_hash_changes_when_training_would_and_only_then():
         plan_buckets(sizes[::-1]),
         plan_buckets(sizes[:2]),
         plan_buckets([*sizes[:2], (1081, 1920)]),  # another crop
+        plan_buckets(sizes, max_area=[512 * 512, 256 * 256], resolutions="all"),
     ]
-    assert len({base.hash, *(plan.hash for plan in others)}) == 6
+    assert len({base.hash, *(plan.hash for plan in others)}) == 7
+    resized = plan_buckets([(70, 200)], rule="list", sizes=[(64, 192)])
+    trimmed = plan_buckets([(70, 200)], rule="native", trim=True)
+    assert trimmed.bucket_sizes.tolist() == resized.bucket_sizes.tolist()
+    assert trimmed.hash != resized.hash
+    untouched = plan_buckets([(64, 192)], rule="native").hash
+    assert untouched == plan_buckets([(64, 192)], rule="list", sizes=[(64, 192)]).hash
 
 
 @settings(max_examples=25, deadline=None)
-@given(image_sizes, options, st.booleans())
-def test_a_plan_comes_back_from_disk_as_it_was(tmp_path_factory, sizes, how, repeated):
+@given(image_sizes, options, st.booleans(), rules)
+def test_a_plan_comes_back_from_disk_as_it_was(tmp_path_factory, sizes, how, repeated, rule):
     repeats = np.arange(len(sizes)) % 3 + 1 if repeated else None
-    plan = plan_buckets(sizes, **how, repeats=repeats, dataset="photos")
+    plan = plan_buckets(sizes, **how, **rule, repeats=repeats, dataset="photos")
     file = tmp_path_factory.mktemp("plan") / "plan.arrow"
     plan.save(file)
     for again in (BucketPlan.open(file), pickle.loads(pickle.dumps(BucketPlan.open(file)))):
         assert again.hash == plan.hash
         for name in ("sizes", "bucket_sizes", "bucket_of", "counts", "members", "crop_loss"):
             assert np.array_equal(getattr(again, name), getattr(plan, name)), name
+        assert (again.image is None) == (plan.image is None)
+        assert again.image is None or np.array_equal(again.image, plan.image)
+        assert (again.native, again.resolutions) == (plan.native, plan.resolutions)
         assert all(map(np.array_equal, again.strata, plan.strata))
         assert again.excluded == plan.excluded
         assert again.moved_from == plan.moved_from
@@ -314,6 +388,9 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path):
         ({"repeats": [1, 0]}, "with a least of 0"),
         ({"max_area": 100}, "no multiple of divisor=64 fits"),
         ({"max_area": []}, r"max_area=\[\] must be one area or several"),
+        ({"resolutions": "each"}, "resolutions='each' must be one of largest, all"),
+        ({"trim": True}, "trim=True is for images that keep their pixels; rule='fit' resizes"),
+        ({"rule": "native", "resolutions": "all"}, "resolutions='all' needs sizes by area"),
         ({"rule": "list"}, "rule='list' and sizes=None do not go together"),
         ({"sizes": "sdxl"}, "rule='fit' and sizes='sdxl' do not go together"),
         ({"rule": "list", "sizes": "pixart_512"}, "256x928 is not. Set divisor=32"),

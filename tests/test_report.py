@@ -29,7 +29,7 @@ def test_the_table_adds_up():
     assert numbers[-1][1] == 30
     assert "30 samples in 4 steps on 2 ranks" in text
     assert "3 files could not be read" in text
-    assert "moved: 1 images: 14 from 96x64" in text
+    assert "moved: 1 images: 14: from 96x64" in text
 
 
 def test_what_stays_in_a_small_bucket_or_is_cut_much_is_named():

@@ -78,7 +78,7 @@ def load_config(
         >>> load_config({"data": {"train": "."}, "buckets": {"divsor": 32}})
         Traceback (most recent call last):
             ...
-        lit_buckets.errors.ConfigError: buckets.divsor=32 is not a known key; buckets has 12 keys. \
+        lit_buckets.errors.ConfigError: buckets.divsor=32 is not a known key; buckets has 14 keys. \
 Did you mean buckets.divisor?
     """
     return build(read(config, overrides))

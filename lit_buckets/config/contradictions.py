@@ -20,6 +20,7 @@ def check_buckets(buckets: BucketsConfig) -> None:
             belong together, or ``max_buckets`` and another setting.
     """
     _check_max_buckets(buckets)
+    _check_rule_of_others(buckets)
     if buckets.rule == "list" or buckets.sizes is not None:
         _check_sizes(buckets)
         return
@@ -74,6 +75,17 @@ def _check_max_buckets(buckets: BucketsConfig) -> None:
     if most < resolutions:
         rule, numbers = "must be one for each of buckets.max_area", f"{most} < {resolutions}"
         raise problem(key, most, rule, numbers, f"Set it to {resolutions} or more.")
+
+
+def _check_rule_of_others(buckets: BucketsConfig) -> None:
+    """Settings that one rule reads, under another."""
+    rule = f"buckets.rule is {buckets.rule}"
+    if buckets.trim and buckets.rule != "native":
+        what = "is read by the rule native only"
+        raise problem("buckets.trim", True, what, rule, "Set buckets.rule=native.")
+    if buckets.resolutions == "all" and buckets.rule not in ("fit", "ladder"):
+        what, fix = "needs a rule that goes by area", "Set buckets.rule=fit."
+        raise problem("buckets.resolutions", "all", what, rule, fix)
 
 
 def check_batches(batches: BatchesConfig, buckets: BucketsConfig) -> None:

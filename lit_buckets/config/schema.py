@@ -104,8 +104,14 @@ class BucketsConfig:
     max_area: int | Integers = field(
         default=262144,
         metadata=about(
-            "Largest area of a bucket, in pixels; of several, the largest that needs no enlarging.",
+            "Largest area of a bucket, in pixels; or several, one for each resolution.",
             Interval(1),
+        ),
+    )
+    resolutions: Literal["largest", "all"] = field(
+        default="largest",
+        metadata=about(
+            "Of several areas, an image comes at the largest that does not enlarge it, or at all."
         ),
     )
     divisor: int = field(
@@ -135,6 +141,12 @@ class BucketsConfig:
     upscale: bool = field(
         default=True,
         metadata=about("Whether an image may be enlarged; if not, it takes a smaller bucket."),
+    )
+    trim: bool = field(
+        default=False,
+        metadata=about(
+            "With the rule native: whether images are cut to multiples of the divisor, or left out."
+        ),
     )
     min_images: int = field(
         default=1,

@@ -244,6 +244,11 @@ class Manifest:
         return repeats[: self._images]
 
     @property
+    def source_of(self) -> npt.NDArray[np.int16]:
+        """(N,) which source each image comes from, a place in `sources`: a view of the file."""
+        return self._source[: self._images]
+
+    @property
     def table(self) -> pa.Table:
         """The rows of all images as an Arrow table, mapped, with every column but `reason`."""
         rows = self._batch.slice(0, self._images)

@@ -141,9 +141,9 @@ class BucketDataset(Dataset[dict[str, Any]]):
         _check_choice("on_error", on_error, get_args(OnError))
         if not 0 <= flip <= 1:
             raise ValueError(f"flip={flip} must be a probability, from 0 to 1.")
-        if len(manifest) != len(plan):
+        if len(manifest) != plan.images:
             raise ValueError(
-                f"the manifest has {len(manifest):,} images, the plan {len(plan):,}. "
+                f"the manifest has {len(manifest):,} images, the plan {plan.images:,}. "
                 "Plan the buckets of this very manifest."
             )
         self.manifest, self.plan = manifest, plan
@@ -157,7 +157,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
         self._failures = _Failures(max_failures, failures_file)
 
     def __len__(self) -> int:
-        """Images that are in a bucket."""
+        """Rows of the plan that are in a bucket."""
         return int(self.plan.counts.sum())
 
     def __getitem__(self, batch: BucketBatch) -> dict[str, Any]:
@@ -175,8 +175,8 @@ class BucketDataset(Dataset[dict[str, Any]]):
             ValueError: If the transform returns something other than an image of the same size.
         """
         samples = [
-            self._try(batch.bucket, index, batch.epoch, repetition)
-            for index, repetition in zip(
+            self._try(batch.bucket, row, batch.epoch, repetition)
+            for row, repetition in zip(
                 batch.indices.tolist(), batch.repetition.tolist(), strict=True
             )
         ]
@@ -191,25 +191,28 @@ class BucketDataset(Dataset[dict[str, Any]]):
             samples[place] = spare[turn % len(spare)]
         return _collate(samples, batch.valid & ~failed, self.manifest.numbers)
 
-    def _try(self, bucket: int, index: int, epoch: int, repetition: int) -> _Sample | None:
+    def _try(self, bucket: int, row: int, epoch: int, repetition: int) -> _Sample | None:
         """A sample, or ``None`` if its file failed and may be replaced."""
         try:
-            return self._load(bucket, index, epoch, repetition)
+            return self._load(bucket, row, epoch, repetition)
         except DecodeError as error:
             if self.on_error == "raise":
                 raise
-            self._failures.add(error, partial(self.manifest.stamp, index))
+            self._failures.add(error, partial(self.manifest.stamp, self.plan.image_of(row)))
             return None
 
-    def _load(self, bucket: int, index: int, epoch: int, repetition: int) -> _Sample:
+    def _load(self, bucket: int, row: int, epoch: int, repetition: int) -> _Sample:
+        index = self.plan.image_of(row)
         size = Size(*self.plan.bucket_sizes[bucket].tolist())
         original = Size(*self.manifest.sizes[index].tolist())
         path = self.manifest.path(index)
-        key = key_of(self.seed, epoch, index, repetition)
+        resized = self._resized(row, bucket)
+        key = key_of(self.seed, epoch, row, repetition)
         flip, vertical, horizontal = uniforms(key, 3).tolist()
         image, offset = to_bucket(
-            self._decode(index, path, original, size),
+            self._decode(index, path, original, resized),
             original=original,
+            resized=resized,
             bucket=size,
             crop=self.crop,
             flip=flip < self.flip,
@@ -233,8 +236,15 @@ class BucketDataset(Dataset[dict[str, Any]]):
         with _seeded(key_of(key, _TRANSFORM)):
             return _transformed(sample, self.transform)
 
-    def _decode(self, index: int, path: str, original: Size, bucket: Size) -> torch.Tensor:
-        """The picture of a file, not much larger than its bucket where the format allows it."""
+    def _resized(self, row: int, bucket: int) -> Size:
+        """Size of an image before it is cut; a stand-in comes from another bucket than its own."""
+        size = self.plan.sizes[row]
+        if self.plan.bucket_of[row] == bucket:
+            return Size(*self.plan.resized(row).tolist())
+        return Size(*geometry.cover(size, self.plan.bucket_sizes[bucket]).tolist())
+
+    def _decode(self, index: int, path: str, original: Size, resized: Size) -> torch.Tensor:
+        """The picture of a file, not much larger than it shall be where the format allows it."""
         try:
             content = self.manifest.read(index)
         except (OSError, ValueError) as error:
@@ -242,7 +252,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
         picture = decode(
             content,
             name=path,
-            wanted=Size(*geometry.cover(original, bucket).tolist()),
+            wanted=resized,
             background=self.background,
             max_image_pixels=self.max_image_pixels,
         )
@@ -260,10 +270,10 @@ class BucketDataset(Dataset[dict[str, Any]]):
         first = key_of(self.seed, batch.epoch, *batch.indices.tolist()) % count
         for step in range(len(members)):
             place = start + ((first + step) % count if step < count else step)
-            index = int(members[place % len(members)])
-            if self.manifest.path(index) in self._failures:
+            row = int(members[place % len(members)])
+            if self.manifest.path(self.plan.image_of(row)) in self._failures:
                 continue
-            sample = self._try(batch.bucket, index, batch.epoch, 0)
+            sample = self._try(batch.bucket, row, batch.epoch, 0)
             if sample is not None:
                 return sample
         raise DataError(

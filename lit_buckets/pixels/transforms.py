@@ -36,12 +36,13 @@ def to_bucket(
     *,
     original: Size,
     bucket: Size,
+    resized: Size | None = None,
     crop: Crop = "center",
     flip: bool = False,
     interpolation: Interpolation = "bicubic",
     uniforms: Sequence[float] = _MIDDLE,
 ) -> tuple[torch.Tensor, Offset]:
-    """Resize a picture so that it covers the bucket, crop it, and mirror it if asked.
+    """Resize a picture, crop it to the bucket, and mirror it if asked.
 
     Resizing is antialiased and works on bytes. A picture that has the size already is not
     touched: its bytes come out as they are.
@@ -55,6 +56,7 @@ def to_bucket(
     Args:
         image: uint8 (3, H, W): the file's picture, upright, at full scale or smaller.
         original: Displayed size of the file, in pixels; it alone decides the resized size.
+        resized: What the whole picture is resized to instead, in pixels; it covers the bucket.
         bucket: Size of the result, in pixels.
         crop: Which part of the resized picture is kept; see :func:`crop_offset`.
         flip: Whether the result is mirrored left to right.
@@ -69,7 +71,7 @@ def to_bucket(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    resized = Size(*geometry.cover(original, bucket).tolist())
+    resized = resized or Size(*geometry.cover(original, bucket).tolist())
     top, left = crop_offset(resized, bucket, crop, uniforms)
     _choice("interpolation", interpolation, MODES)
     image = resize_crop(

@@ -29,24 +29,31 @@ __all__ = ["BucketPlan"]
 IntArray = npt.NDArray[np.int64]
 
 _FORMAT = "lit_buckets plan 1"
+_NATIVE = 1  # what a plan's hash is told where images keep their pixels
 
 
 @dataclass(frozen=True, eq=False)
 class BucketPlan:
-    """Which bucket each of N images goes to.
+    """Which bucket each image goes to, in N rows.
+
+    A row is an image. Only where images come at several resolutions, each at a bucket of its own,
+    is it an image at one of them, and :attr:`image` says which image it is.
 
     Attributes:
         sizes: (N, 2) image sizes, in pixels.
         bucket_sizes: (K, 2) bucket sizes, in pixels, in rising order of height, then width.
-        bucket_of: (N,) index of each image's bucket; -1 = left out.
+        bucket_of: (N,) index of each row's bucket; -1 = left out.
         repeats: (N,) how often each image comes in an epoch, or ``None`` for once.
-        moved_from: The size of the bucket that an image had to leave, by image.
-        excluded: Why an image is left out, by image.
-        noted: What to know of an image that comes: it stays in a small bucket, or is cut by more
-            than ``max_crop``.
+        moved_from: The size of the bucket that an image had to leave, by row.
+        excluded: Why an image is left out, by row.
+        noted: What to know of an image that comes, by row: it stays in a small bucket, or is cut by
+            more than ``max_crop``.
         curve: Where the number of buckets is limited: the least mean crop loss, before whole
             pixels, by number of buckets, from one for each resolution on to twice the limit or
             where one more gains nothing.
+        image: (N,) which image each row is, non-decreasing; ``None`` where a row is an image.
+        resolutions: How many images come at each area, in pixels, where there are several.
+        native: Whether images keep their pixels: they are cut to their buckets, never resized.
         dataset: Which files the images are: a fingerprint that the plan only carries along, so
             that a resume notices other files of the same sizes.
     """
@@ -59,12 +66,38 @@ class BucketPlan:
     excluded: Mapping[int, str] = field(default_factory=dict)
     noted: Mapping[int, str] = field(default_factory=dict)
     curve: Mapping[int, float] = field(default_factory=dict)
+    image: IntArray | None = None
+    resolutions: Mapping[int, int] = field(default_factory=dict)
+    native: bool = False
     dataset: str = ""
     file: Path | None = None  #: where the plan was opened from
 
     def __len__(self) -> int:
-        """Images, those left out included."""
+        """Rows, those left out included."""
         return len(self.bucket_of)
+
+    @cached_property
+    def images(self) -> int:
+        """How many images there are, those left out included."""
+        return len(self) if self.image is None else int(self.image[-1]) + 1 if len(self) else 0
+
+    def image_of(self, row: int) -> int:
+        """Which image a row is: a row of the manifest."""
+        return row if self.image is None else int(self.image[row])
+
+    def resized(self, rows: IntArray | int) -> IntArray:
+        """Sizes that images are resized to before they are cut to their buckets.
+
+        Args:
+            rows: (R,) rows that have a bucket, or one such row.
+
+        Returns:
+            (R, 2) or (2,) sizes that cover the buckets, in pixels.
+        """
+        sizes = self.sizes[rows].astype(np.int64, copy=False)
+        if self.native:
+            return sizes
+        return geometry.cover(sizes, self.bucket_sizes[self.bucket_of[rows]])
 
     @cached_property
     def counts(self) -> IntArray:
@@ -77,14 +110,13 @@ class BucketPlan:
         """(N,) share of each resized image that the crop removes; 0 for those left out."""
         loss = np.zeros(len(self))
         used = np.flatnonzero(self.bucket_of >= 0)
-        loss[used] = geometry.crop_loss(
-            self.sizes[used], self.bucket_sizes[self.bucket_of[used]].reshape(-1, 2)
-        )
+        buckets = self.bucket_sizes[self.bucket_of[used]].reshape(-1, 2)
+        loss[used] = geometry.share_cut(self.resized(used), buckets)
         return loss
 
     @cached_property
     def members(self) -> IntArray:
-        """(M,) images of bucket 0, then of bucket 1 and so on; see :attr:`strata`."""
+        """(M,) rows of bucket 0, then of bucket 1 and so on; see :attr:`strata`."""
         used = np.flatnonzero(self.bucket_of >= 0)
         if self.repeats is None:
             return used[np.argsort(self.bucket_of[used], kind="stable")]
@@ -105,7 +137,7 @@ class BucketPlan:
 
     @cached_property
     def hash(self) -> str:
-        """Changes exactly when the buckets, their images or the repeats do. Hexadecimal."""
+        """Changes exactly when training would: with buckets, their images, pixels or repeats."""
         digest = hashlib.sha256(_FORMAT.encode())
         arrays: list[tuple[npt.NDArray[Any], str]] = [
             (np.array([len(self), len(self.bucket_sizes)]), "<i8"),
@@ -115,9 +147,19 @@ class BucketPlan:
         ]
         if self.repeats is not None and (self.repeats != 1).any():
             arrays.append((self.repeats, "<i8"))
+        if self.image is not None:
+            arrays.append((self.image, "<i8"))
+        if self.native and self._differs_from_resized():
+            arrays.append((np.array([_NATIVE]), "<i8"))
         for array, dtype in arrays:
             digest.update(np.ascontiguousarray(array, dtype=dtype).data)
         return digest.hexdigest()
+
+    def _differs_from_resized(self) -> bool:
+        """Whether any image has other pixels than it would have if images were resized."""
+        used = np.flatnonzero(self.bucket_of >= 0)
+        buckets = self.bucket_sizes[self.bucket_of[used]].reshape(-1, 2)
+        return bool((geometry.cover(self.sizes[used], buckets) != self.sizes[used]).any())
 
     def save(self, file: str | PathLike[str]) -> None:
         """Write the plan as an Arrow file that :meth:`open` maps into memory.
@@ -134,6 +176,8 @@ class BucketPlan:
         }
         if self.repeats is not None:
             columns["repeats"] = pa.array(self.repeats)
+        if self.image is not None:
+            columns["image"] = pa.array(self.image)
         facts = {
             "format": _FORMAT,
             "hash": self.hash,
@@ -145,6 +189,8 @@ class BucketPlan:
             "excluded": list(self.excluded.items()),
             "noted": list(self.noted.items()),
             "curve": list(self.curve.items()),
+            "resolutions": list(self.resolutions.items()),
+            "native": self.native,
         }
         table = pa.table(columns).replace_schema_metadata({"lit_buckets": json.dumps(facts)})
         target = Path(file)
@@ -193,6 +239,9 @@ class BucketPlan:
             excluded=dict(facts["excluded"]),
             noted=dict(facts["noted"]),
             curve=dict(facts["curve"]),
+            image=column("image") if "image" in table.column_names else None,
+            resolutions=dict(facts["resolutions"]),
+            native=facts["native"],
             dataset=facts["dataset"],
             file=path,
         )

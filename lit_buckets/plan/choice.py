@@ -1,7 +1,9 @@
 """Which size each image wants: the rules, before small buckets are looked at.
 
-Images are chosen for in levels, the largest resolution first. An image belongs to the first level
-at which its size needs no enlarging; where enlarging is allowed, the last level takes the rest.
+Images are chosen for in levels, the largest resolution first. With the resolutions ``largest`` an
+image belongs to the first level at which its size needs no enlarging; where enlarging is allowed,
+the last level takes the rest. With ``all`` it belongs to every such level; where enlarging is
+allowed, to every level there is.
 
 =========  ===================================================================================
 rule       the size that an image wants at an area
@@ -9,14 +11,14 @@ rule       the size that an image wants at an area
 fit        its own aspect ratio, both sides rounded
 ladder     of all maximal sizes the one that keeps most of it
 list       of given sizes the one that keeps most of it; there is one level, and no area
-native     its own size; there is one level
+native     its own size, or what is left of it when trimmed; there is one level
 =========  ===================================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -26,11 +28,12 @@ from lit_buckets import geometry
 from lit_buckets.plan.fewest import fewest
 from lit_buckets.plan.shapes import distinct, ladder, nearest, one_per_ratio, published
 
-__all__ = ["Choice", "Limits", "Rule", "choose"]
+__all__ = ["Choice", "Limits", "Resolutions", "Rule", "choose"]
 
 IntArray = npt.NDArray[np.int64]
 
 Rule = Literal["fit", "ladder", "list", "native"]
+Resolutions = Literal["largest", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,9 @@ class Limits:
         min_side: No side is shorter, in pixels.
         max_side: No side is longer, in pixels.
         upscale: Whether an image may be enlarged.
+        resolutions: Whether an image comes at the largest area that suits it, or at all of them.
+        trim: Whether an image that keeps its pixels may lose those beyond a multiple of the
+            divisor.
     """
 
     areas: Sequence[int]
@@ -50,6 +56,8 @@ class Limits:
     min_side: int | None = None
     max_side: int | None = None
     upscale: bool = True
+    resolutions: Resolutions = "largest"
+    trim: bool = False
 
     def levels(self) -> list[int]:
         """The areas, and without enlarging also their halves, as long as there is a size."""
@@ -65,28 +73,34 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What N images want.
+    """What images want, in M rows: one for each image, or one for each of its resolutions.
 
     Attributes:
-        wanted: (N, 2) sizes, in pixels; zeros for those left out.
-        level: (N,) which resolution each belongs to, 0 for the largest; -1 for those left out.
-        left_out: Why there is no size for an image, by image.
+        image: (M,) which image each row is of, non-decreasing; every image has a row.
+        wanted: (M, 2) sizes, in pixels; zeros for those left out.
+        level: (M,) which resolution each belongs to, 0 for the largest; -1 for those left out.
+        left_out: Why there is no size for an image, by row.
         curve: Least mean crop loss by number of shapes, where their number is limited.
     """
 
+    image: IntArray
     wanted: IntArray
     level: IntArray
     left_out: Mapping[int, str] = field(default_factory=dict)
     curve: Mapping[int, float] = field(default_factory=dict)
 
-    def of(self, rows: IntArray, images: int) -> Choice:
-        """The same choice where these are some rows of more images; the others want nothing."""
-        if len(rows) == images:
+    def among(self, present: IntArray, images: int) -> Choice:
+        """The same choice where these are some of more images; the others want nothing."""
+        if len(present) == images:
             return self
-        wanted, level = np.zeros((images, 2), dtype=np.int64), np.full(images, -1, dtype=np.int64)
-        wanted[rows], level[rows] = self.wanted, self.level
-        reasons = {int(rows[index]): reason for index, reason in self.left_out.items()}
-        return Choice(wanted, level, reasons, self.curve)
+        absent = np.delete(np.arange(images), present)
+        image = np.concatenate([present[self.image], absent])
+        order = np.argsort(image, kind="stable")
+        wanted = np.concatenate([self.wanted, np.zeros((len(absent), 2), dtype=np.int64)])
+        level = np.concatenate([self.level, np.full(len(absent), -1, dtype=np.int64)])
+        place = np.argsort(order)
+        reasons = {int(place[row]): reason for row, reason in self.left_out.items()}
+        return Choice(image[order], wanted[order], level[order], reasons, self.curve)
 
 
 def choose(
@@ -115,6 +129,16 @@ def choose(
     Raises:
         ValueError: If the limits leave no size at all, or arguments contradict each other.
     """
+    if limits.trim and rule != "native":
+        raise ValueError(
+            f"trim=True is for images that keep their pixels; rule={rule!r} resizes them. "
+            "Leave it out, or set rule='native'."
+        )
+    if limits.resolutions == "all" and rule not in ("fit", "ladder"):
+        raise ValueError(
+            f"resolutions='all' needs sizes by area; rule={rule!r} has none. "
+            "Set rule='fit' or 'ladder'."
+        )
     if (rule == "list") != (shapes is not None):
         raise ValueError(f"rule={rule!r} and sizes={shapes!r} do not go together; a list has both.")
     if max_buckets is not None and (rule == "native" or not limits.upscale):
@@ -134,23 +158,32 @@ def choose(
 
 
 def _by_level(images: IntArray, rule: Rule, limits: Limits, given: IntArray | None) -> Choice:
-    """Settle image after image at the first level where it need not be enlarged."""
-    wanted = np.zeros_like(images)
-    level = np.full(len(images), -1, dtype=np.int64)
+    """Level after level, settle the images that belong to it."""
     levels = limits.levels() if given is None else [0]
+    settled = np.zeros(len(images), dtype=bool)
+    rows: list[tuple[IntArray, IntArray, IntArray]] = []
     for number, area in enumerate(levels):
-        open_ = np.flatnonzero(level < 0)
-        some = images[open_]
-        last = limits.upscale and number == len(levels) - 1
-        sizes = _at(some, rule, limits, area) if given is None else _of(some, given, last)
-        fits = (sizes > 0).all(axis=1) & (last | (sizes <= some).all(axis=1))
-        wanted[open_[fits]], level[open_[fits]] = sizes[fits], number
+        all_come = limits.resolutions == "all" and number < len(limits.areas)
+        some = np.arange(len(images)) if all_come else np.flatnonzero(~settled)
+        enlarge = limits.upscale and (all_come or number == len(levels) - 1)
+        sizes = (
+            _at(images[some], rule, limits, area)
+            if given is None
+            else _of(images[some], given, enlarge)
+        )
+        fits = (sizes > 0).all(axis=1) & (enlarge | (sizes <= images[some]).all(axis=1))
+        settled[some[fits]] = True
+        rows.append((some[fits], sizes[fits], np.full(int(fits.sum()), number)))
+    rest = np.flatnonzero(~settled)
+    rows.append((rest, np.zeros((len(rest), 2), dtype=np.int64), np.full(len(rest), -1)))
+    image, wanted, level = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    order = np.argsort(image, kind="stable")
     reasons = {
-        index: f"every bucket would enlarge its {height}x{width} pixels, and upscale is false"
-        for index in np.flatnonzero(level < 0).tolist()
-        for height, width in [images[index].tolist()]
+        row: f"every bucket would enlarge its {height}x{width} pixels, and upscale is false"
+        for row in np.flatnonzero(level[order] < 0).tolist()
+        for height, width in [images[image[order[row]]].tolist()]
     }
-    return Choice(wanted, level, reasons)
+    return Choice(image[order], wanted[order], level[order], reasons)
 
 
 def _at(images: IntArray, rule: Rule, limits: Limits, area: int) -> IntArray:
@@ -190,13 +223,15 @@ def _given(shapes: str | npt.ArrayLike, divisor: int) -> IntArray:
 
 
 def _native(images: IntArray, limits: Limits) -> Choice:
-    """Images as they are; those that break a limit are left out."""
+    """Images as they are, or trimmed; those that break a limit are left out."""
+    sides = images // limits.divisor * limits.divisor if limits.trim else images
     longest = images.max(initial=1) if limits.max_side is None else limits.max_side
     broken = [
-        ((images % limits.divisor != 0).any(axis=1), f"no multiples of divisor={limits.divisor}"),
-        (images.prod(axis=1) > limits.areas[0], f"more than max_area={limits.areas[0]}"),
-        ((images < (limits.min_side or 1)).any(axis=1), f"less than min_side={limits.min_side}"),
-        ((images > longest).any(axis=1), f"more than max_side={limits.max_side}"),
+        ((sides % limits.divisor != 0).any(axis=1), f"no multiples of divisor={limits.divisor}"),
+        ((sides < 1).any(axis=1), f"less than divisor={limits.divisor}"),
+        (sides.prod(axis=1) > limits.areas[0], f"more than max_area={limits.areas[0]}"),
+        ((sides < (limits.min_side or 1)).any(axis=1), f"less than min_side={limits.min_side}"),
+        ((sides > longest).any(axis=1), f"more than max_side={limits.max_side}"),
     ]
     reasons: dict[int, str] = {}
     for where, rule in broken:
@@ -205,7 +240,8 @@ def _native(images: IntArray, limits: Limits) -> Choice:
             reasons.setdefault(index, f"its {height}x{width} pixels are {rule}")
     level = np.zeros(len(images), dtype=np.int64)
     level[list(reasons)] = -1
-    return Choice(np.where((level >= 0)[:, None], images, 0), level, dict(sorted(reasons.items())))
+    wanted = np.where((level >= 0)[:, None], sides, 0)
+    return Choice(np.arange(len(images)), wanted, level, dict(sorted(reasons.items())))
 
 
 def _limited(
@@ -218,7 +254,9 @@ def _limited(
     weights: npt.ArrayLike | None,
 ) -> Choice:
     """At most ``most`` sizes in all, shared out among levels so that the total is the least."""
+    row_images = images[choice.image]
     every = np.ones(len(images), dtype=np.int64) if weights is None else np.asarray(weights)
+    every = every[choice.image]
     numbers = np.unique(choice.level).tolist()
     if not numbers:
         return choice
@@ -234,7 +272,7 @@ def _limited(
     ]
     # twice as many as asked for: what more shapes would gain is part of the answer
     best = [
-        fewest(images[some], shapes, 2 * most, every[some])
+        fewest(row_images[some], shapes, 2 * most, every[some])
         for some, shapes in zip(members, candidates, strict=True)
     ]
     shares, total = _shared_out([found.curve for found in best], 2 * most)
@@ -242,9 +280,9 @@ def _limited(
     taken = shares[min(most, max(shares))]
     for some, shapes, found, share in zip(members, candidates, best, taken, strict=True):
         chosen = shapes[found.sets[share - 1]]
-        wanted[some] = chosen[nearest(images[some], chosen)]
+        wanted[some] = chosen[nearest(row_images[some], chosen)]
     curve = {number: loss / float(every.sum()) for number, loss in total.items()}
-    return Choice(wanted, choice.level, choice.left_out, curve)
+    return replace(choice, wanted=wanted, curve=curve)
 
 
 def _candidates(

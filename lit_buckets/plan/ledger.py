@@ -16,11 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
-from lit_buckets import geometry
 from lit_buckets.plan.bucket_plan import BucketPlan
 from lit_buckets.plan.strata import samples_of
 
-__all__ = ["Crop", "differences", "rows", "summarize", "write_rows"]
+__all__ = ["Crop", "by_source", "differences", "rows", "summarize", "write_rows"]
 
 IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -30,10 +29,10 @@ Crop = Literal["center", "random", "top"]
 def rows(
     plan: BucketPlan, *, paths: Sequence[str] | None = None, crop: Crop = "center"
 ) -> pa.Table:
-    """One row for each image, in the order of the manifest.
+    """What happens to each image, in the order of the manifest: one row for each of the plan's.
 
     Args:
-        plan: The plan of N images.
+        plan: The plan.
         paths: Where each image lies, if that is to be told.
         crop: Which part of a resized image is kept. A random crop has no place of its own.
 
@@ -53,13 +52,14 @@ def rows(
     used = plan.bucket_of >= 0
     buckets = np.ones_like(plan.sizes)
     buckets[used] = plan.bucket_sizes[plan.bucket_of[used]]
-    resized = geometry.cover(plan.sizes, buckets)
+    resized = plan.sizes.astype(np.int64)
+    resized[used] = plan.resized(np.flatnonzero(used))
     spare = resized - buckets
     corner = np.stack([spare[:, 0] * (crop != "top") // 2, spare[:, 1] // 2], axis=1)
     enlarged = np.maximum((resized / plan.sizes).max(axis=1, initial=1) - 1, 0)
-    columns: dict[str, Any] = {"index": np.arange(len(plan))}
+    columns: dict[str, Any] = {"index": _images(plan)}
     if paths is not None:
-        columns["path"] = pa.array(list(paths), pa.string())
+        columns["path"] = pa.array(list(paths), pa.string()).take(pa.array(_images(plan)))
     columns |= {"height": plan.sizes[:, 0], "width": plan.sizes[:, 1]}
     columns |= _pair("bucket_height", "bucket_width", buckets, used)
     columns |= _pair("resized_height", "resized_width", resized, used)
@@ -104,8 +104,9 @@ def summarize(plan: BucketPlan) -> dict[str, Any]:
     Returns:
         ``hash``, ``images``, ``left_out``, ``moved``, ``noted``, ``enlarged``, ``samples``;
         ``repeats``, how many images come how often; ``crop_loss``, the mean over images and the
-        largest; ``buckets``, each with its size, images, samples and mean crop loss; ``curve``,
-        the least mean crop loss by number of buckets, where that is limited.
+        largest; ``resolutions``, how many images come at each of several areas; ``buckets``, each
+        with its size, images, samples and mean crop loss; ``curve``, the least mean crop loss by
+        number of buckets, where that is limited.
 
     Example:
         >>> from lit_buckets import plan_buckets
@@ -120,7 +121,7 @@ def summarize(plan: BucketPlan) -> dict[str, Any]:
     bucket_of = plan.bucket_sizes[plan.bucket_of[used]].reshape(-1, 2)
     return {
         "hash": plan.hash,
-        "images": len(plan),
+        "images": plan.images,
         "left_out": len(plan.excluded),
         "moved": len(plan.moved_from),
         "noted": len(plan.noted),
@@ -144,8 +145,42 @@ def summarize(plan: BucketPlan) -> dict[str, Any]:
             }
             for k, (height, width) in enumerate(plan.bucket_sizes.tolist())
         ],
+        "resolutions": [
+            {"area": area, "images": images} for area, images in plan.resolutions.items()
+        ],
         "curve": [{"buckets": count, "crop_loss": mean} for count, mean in plan.curve.items()],
     }
+
+
+def by_source(
+    plan: BucketPlan, source: npt.ArrayLike, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Images times repeats, source by source: the arithmetic of an epoch.
+
+    Args:
+        plan: The plan.
+        source: (I,) which source each image of the manifest comes from.
+        names: What the sources are called, S of them.
+
+    Returns:
+        For each source and each number of repeats in it ``source``, ``images``, ``repeats`` and
+        ``samples``. An image that comes at several resolutions counts for each of them; those left
+        out do not count.
+
+    Example:
+        >>> from lit_buckets import plan_buckets
+        >>> plan = plan_buckets([[64, 64]] * 3, repeats=[1, 1, 5])
+        >>> by_source(plan, [0, 0, 1], ["photos", "best"])[1]
+        {'source': 'best', 'images': 1, 'repeats': 5, 'samples': 5}
+    """
+    used = plan.bucket_of >= 0
+    places = np.asarray(source)[_images(plan)[used]]
+    pairs = np.stack([places, _repeats(plan)[used]], axis=1)
+    kinds, images = np.unique(pairs, axis=0, return_counts=True)
+    return [
+        {"source": names[place], "images": count, "repeats": times, "samples": count * times}
+        for (place, times), count in zip(kinds.tolist(), images.tolist(), strict=True)
+    ]
 
 
 def differences(
@@ -165,7 +200,8 @@ def differences(
         after_paths: The same for ``after``; both or neither.
 
     Returns:
-        A table of strings with the columns ``image`` (its path or index), ``what`` (``added``,
+        A table of strings with the columns ``image`` (its path or index; where it comes at several
+        resolutions, each is counted behind it: ``a.jpg (2)``), ``what`` (``added``,
         ``removed``, ``size``, ``bucket`` or ``repeats``), ``before`` and ``after``; null for an
         image that is not there or has no bucket. Without a row the same images are in the same
         buckets, equally often; images that are only in another order make none.
@@ -181,10 +217,7 @@ def differences(
     """
     if (before_paths is None) != (after_paths is None):
         raise ValueError("paths of one plan only; give those of both, or of neither.")
-    names = [
-        [str(name) for name in (range(len(plan)) if paths is None else paths)]
-        for plan, paths in ((before, before_paths), (after, after_paths))
-    ]
+    names = [_names(before, before_paths), _names(after, after_paths)]
     row = {name: index for index, name in enumerate(names[1])}
     found: list[tuple[str, str, str | None, str | None]] = []
     pairs = [(index, row[name]) for index, name in enumerate(names[0]) if name in row]
@@ -206,6 +239,21 @@ def differences(
     return pa.table(
         {title: pa.array(c, pa.string()) for title, c in zip(titles, columns, strict=True)}
     )
+
+
+def _names(plan: BucketPlan, paths: Sequence[str] | None) -> list[str]:
+    """What each row is called: an image's path or index, and which of its resolutions it is."""
+    names = [str(name) for name in (range(plan.images) if paths is None else paths)]
+    image = _images(plan)
+    which = np.arange(len(image)) - np.searchsorted(image, image)
+    return [
+        f"{names[i]} ({k + 1})" if k else names[i]
+        for i, k in zip(image.tolist(), which.tolist(), strict=True)
+    ]
+
+
+def _images(plan: BucketPlan) -> IntArray:
+    return np.arange(len(plan)) if plan.image is None else plan.image
 
 
 def _facts(plan: BucketPlan, what: str) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -10,10 +11,10 @@ import numpy.typing as npt
 
 from lit_buckets import geometry
 from lit_buckets.plan.bucket_plan import BucketPlan
-from lit_buckets.plan.choice import Choice, Limits, Rule, choose
-from lit_buckets.plan.shapes import distinct, nearest
+from lit_buckets.plan.choice import Choice, Limits, Resolutions, Rule, choose
+from lit_buckets.plan.shapes import distinct, largest_inside, nearest
 
-__all__ = ["Rule", "SmallBucket", "plan_buckets"]
+__all__ = ["Resolutions", "Rule", "SmallBucket", "plan_buckets"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -31,7 +32,9 @@ def plan_buckets(
     max_side: int | None = None,
     sizes: str | npt.ArrayLike | None = None,
     max_buckets: int | None = None,
+    resolutions: Resolutions = "largest",
     upscale: bool = True,
+    trim: bool = False,
     min_images: int = 1,
     small_bucket: SmallBucket = "move",
     max_crop: float = 0.25,
@@ -48,9 +51,8 @@ def plan_buckets(
             image, of all maximal sizes (:func:`lit_buckets.plan.shapes.ladder`). ``"list"``
             does so with ``sizes``. ``"native"`` takes images as they are and leaves out those
             whose sides are no multiples of ``divisor``, or that break another limit; it never
-            enlarges.
-        max_area: Largest area of a bucket, in pixels. Of several, an image belongs to the largest
-            at which it need not be enlarged, or to the smallest.
+            resizes.
+        max_area: Largest area of a bucket, in pixels; or several, one for each resolution.
         divisor: Every side of a bucket is a multiple of it, in pixels.
         min_side: No side is shorter, in pixels.
         max_side: No side is longer, in pixels.
@@ -60,9 +62,14 @@ def plan_buckets(
         max_buckets: At most so many buckets: those that cut least from these images, counted with
             their repeats, of all maximal sizes and, with the rule ``"fit"``, those that images
             want; of ``sizes`` with the rule ``"list"``. The best choice is found exactly.
+        resolutions: At which of several areas an image comes. ``"largest"``: at the largest where
+            it need not be enlarged, or at the smallest. ``"all"``: at each of them, so that the
+            plan has a row for each; without ``upscale``, at each where it need not be enlarged.
         upscale: Whether images may be enlarged. If not, one that is too small for its bucket
             takes one of half the area, a quarter and so on (of ``sizes``, the best that is small
             enough), and is left out where there is none.
+        trim: With the rule ``"native"``: whether an image is cut to multiples of ``divisor``
+            instead of being left out.
         min_images: A bucket with fewer images is small.
         small_bucket: ``"keep"`` lets small buckets be. ``"move"`` sends each of their images to
             the bucket of its resolution that is not small and keeps most of it, unless that would
@@ -75,7 +82,8 @@ def plan_buckets(
         dataset: Fingerprint of the files; the plan carries it along.
 
     Returns:
-        The plan; every image is in exactly one bucket or among those left out.
+        The plan; every image is in exactly one bucket or among those left out. With the resolutions
+        ``"all"`` this holds for each of its rows, and every image has one.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -87,9 +95,9 @@ def plan_buckets(
         >>> plan_buckets([[600, 800], [768, 1344]], rule="list", sizes="sdxl").bucket_sizes.tolist()
         [[768, 1344], [896, 1152]]
     """
-    for name, value, choices in (("rule", rule, Rule), ("small_bucket", small_bucket, SmallBucket)):
-        if value not in get_args(choices):
-            raise ValueError(f"{name}={value!r} must be one of {', '.join(get_args(choices))}.")
+    _check_choice("rule", rule, get_args(Rule))
+    _check_choice("small_bucket", small_bucket, get_args(SmallBucket))
+    _check_choice("resolutions", resolutions, get_args(Resolutions))
     image_sizes = geometry.as_sizes(images)
     often = None if repeats is None else _checked_repeats(repeats, len(image_sizes))
     limits = Limits(
@@ -98,9 +106,11 @@ def plan_buckets(
         min_side=min_side,
         max_side=max_side,
         upscale=upscale,
+        resolutions=resolutions,
+        trim=trim,
     )
-    excluded = dict(left_out or {})
-    present = np.delete(np.arange(len(image_sizes)), list(excluded))
+    gone = dict(left_out or {})
+    present = np.delete(np.arange(len(image_sizes)), list(gone))
     choice = choose(
         image_sizes[present],
         rule=rule,
@@ -108,38 +118,51 @@ def plan_buckets(
         shapes=sizes,
         max_buckets=max_buckets,
         weights=None if often is None else often[present],
-    ).of(present, len(image_sizes))
-    excluded |= choice.left_out
+    ).among(present, len(image_sizes))
+    sizes_of_rows = image_sizes[choice.image]
     bucket_sizes, which = distinct(choice.wanted)
     bucket_of = np.where(choice.level < 0, -1, which).astype(np.int32)
-    enlarge = upscale and rule != "native"
+    native = rule == "native"
     moved, stranded = (
         ([], [])
         if small_bucket == "keep"
         else _settle_small(
-            image_sizes, bucket_sizes, bucket_of, choice, min_images, max_crop, enlarge
+            sizes_of_rows, bucket_sizes, bucket_of, choice, min_images, max_crop, upscale, native
         )
     )
-    reasons = {i: _stranded(choice.wanted[i], min_images, max_crop) for i in stranded}
-    noted = _cut_beyond(image_sizes, bucket_sizes, bucket_of, max_crop)
+    reasons = {row: _stranded(choice.wanted[row], min_images, max_crop) for row in stranded}
+    excluded = {int(np.searchsorted(choice.image, image)): why for image, why in gone.items()}
+    excluded |= choice.left_out
     if small_bucket == "exclude":
         bucket_of[stranded] = -1
         excluded |= reasons
-    else:
-        noted |= {index: f"stays: {reason}" for index, reason in reasons.items()}
-    noted = {index: note for index, note in sorted(noted.items()) if bucket_of[index] >= 0}
     kept, bucket_of = _drop_empty(bucket_of, len(bucket_sizes))
-    return BucketPlan(
-        sizes=image_sizes,
+    plan = BucketPlan(
+        sizes=sizes_of_rows,
         bucket_sizes=bucket_sizes[kept],
         bucket_of=bucket_of,
-        repeats=often,
-        moved_from={i: geometry.Size(*choice.wanted[i].tolist()) for i in moved},
+        repeats=None if often is None else often[choice.image],
+        moved_from={row: geometry.Size(*choice.wanted[row].tolist()) for row in moved},
         excluded=dict(sorted(excluded.items())),
-        noted=noted,
         curve=choice.curve,
+        image=choice.image if resolutions == "all" else None,
+        resolutions=_come_at(limits, choice.level[bucket_of >= 0]) if len(limits.areas) > 1 else {},
+        native=native,
         dataset=dataset,
     )
+    stay = {row: f"stays: {why}" for row, why in reasons.items() if bucket_of[row] >= 0}
+    return replace(plan, noted=dict(sorted((_cut_beyond(plan, max_crop) | stay).items())))
+
+
+def _come_at(limits: Limits, level: IntArray) -> dict[int, int]:
+    """How many images come at each area, in pixels; areas at which none does are left out."""
+    images = np.bincount(level, minlength=1)
+    return {limits.levels()[at]: int(images[at]) for at in np.flatnonzero(images).tolist()}
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}.")
 
 
 def _areas(max_area: int | Sequence[int]) -> list[int]:
@@ -151,40 +174,48 @@ def _areas(max_area: int | Sequence[int]) -> list[int]:
 
 
 def _settle_small(
-    images: IntArray,
+    sizes: IntArray,
     bucket_sizes: IntArray,
     bucket_of: npt.NDArray[np.int32],
     choice: Choice,
     min_images: int,
     max_crop: float,
-    enlarge: bool,
+    upscale: bool,
+    native: bool,
 ) -> tuple[list[int], list[int]]:
-    """Send the images of small buckets on, in place; return who was moved and who cannot be."""
+    """Send the rows of small buckets on, in place; return who was moved and who cannot be."""
     counts = np.bincount(bucket_of[bucket_of >= 0], minlength=len(bucket_sizes))
     small = (counts < min_images)[bucket_of] & (bucket_of >= 0)
-    moves = np.zeros(len(images), dtype=bool)
+    moves = np.zeros(len(sizes), dtype=bool)
     for level in np.unique(choice.level[small]):
         here = choice.level == level
         restless = np.flatnonzero(here & small)
         large = np.unique(bucket_of[here & ~small])
-        best = nearest(images[restless], bucket_sizes[large], enlarge=enlarge)
-        restless, target = restless[best >= 0], large[best[best >= 0]]
-        fits = geometry.crop_loss(images[restless], bucket_sizes[target]) <= max_crop
-        bucket_of[restless[fits]] = target[fits]
+        best, loss = _next_best(sizes[restless], bucket_sizes[large], upscale, native)
+        fits = (best >= 0) & (loss <= max_crop)
+        bucket_of[restless[fits]] = large[best[fits]]
         moves[restless[fits]] = True
     return np.flatnonzero(moves).tolist(), np.flatnonzero(small & ~moves).tolist()
 
 
-def _cut_beyond(
-    images: IntArray, bucket_sizes: IntArray, bucket_of: npt.NDArray[np.int32], max_crop: float
-) -> dict[int, str]:
-    """Which images are cut by more than the limit, though they were not moved."""
-    used = np.flatnonzero(bucket_of >= 0)
-    loss = geometry.crop_loss(images[used], bucket_sizes[bucket_of[used]])
-    beyond = loss > max_crop
+def _next_best(
+    sizes: IntArray, buckets: IntArray, upscale: bool, native: bool
+) -> tuple[IntArray, npt.NDArray[np.float64]]:
+    """The bucket that keeps most of each image, -1 for none, and what it cuts."""
+    best = largest_inside(sizes, buckets) if native else nearest(sizes, buckets, enlarge=upscale)
+    loss = np.ones(len(sizes))
+    some = best >= 0
+    resized = sizes[some] if native else geometry.cover(sizes[some], buckets[best[some]])
+    loss[some] = geometry.share_cut(resized, buckets[best[some]])
+    return best, loss
+
+
+def _cut_beyond(plan: BucketPlan, max_crop: float) -> dict[int, str]:
+    """Which rows are cut by more than the limit, though they were not moved."""
+    beyond = np.flatnonzero(plan.crop_loss > max_crop)
     return {
-        int(index): f"{share:.0%} is cut, more than max_crop={max_crop:g}"
-        for index, share in zip(used[beyond], loss[beyond], strict=True)
+        int(row): f"{share:.0%} is cut, more than max_crop={max_crop:g}"
+        for row, share in zip(beyond, plan.crop_loss[beyond], strict=True)
     }
 
 

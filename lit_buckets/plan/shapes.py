@@ -134,6 +134,34 @@ def nearest(sizes: npt.ArrayLike, shapes: npt.ArrayLike, *, enlarge: bool = True
     return found
 
 
+def largest_inside(sizes: npt.ArrayLike, shapes: npt.ArrayLike) -> IntArray:
+    """The shape with the most pixels that can be cut from each image as it is.
+
+    Of shapes with as many pixels, the squarest is taken, then the tallest.
+
+    Args:
+        sizes: (N, 2) image sizes, in pixels.
+        shapes: (K, 2) shapes, in pixels.
+
+    Returns:
+        (N,) indices of shapes; -1 where none lies inside the image, or there is none.
+
+    Example:
+        >>> largest_inside([[600, 800], [500, 500]], [[512, 512], [512, 768]]).tolist()
+        [1, -1]
+    """
+    images = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
+    shape = np.asarray(shapes, dtype=np.int64).reshape(-1, 2)
+    found = np.full(len(images), -1, dtype=np.int64)
+    open_ = np.arange(len(images))
+    squareness = shape.min(axis=1, initial=2**62) / shape.max(axis=1, initial=1)
+    for index in np.lexsort((-shape[:, 0], -squareness, -shape.prod(axis=1))).tolist():
+        inside = (images[open_] >= shape[index]).all(axis=1)
+        found[open_[inside]] = index
+        open_ = open_[~inside]
+    return found
+
+
 def distinct(sizes: IntArray) -> tuple[IntArray, IntArray]:
     """Distinct sizes in rising order of height, then width, and which of them each size is.
 
