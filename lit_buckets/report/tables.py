@@ -1,4 +1,4 @@
-"""What a plan and its epochs will do, to be read before training starts."""
+"""Tables and sentences for a terminal: what a plan and its epochs will do."""
 
 from __future__ import annotations
 
