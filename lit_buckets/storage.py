@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Span", "read", "stamp"]
+__all__ = ["Span", "confined", "is_remote", "read", "stamp"]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[^/]*)?://")
 
 
 class Span(NamedTuple):
@@ -21,6 +25,39 @@ class Span(NamedTuple):
     file: str
     offset: int = 0
     length: int = -1
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path names a place that is not in this machine's file system.
+
+    Example:
+        >>> is_remote("s3://bucket/photos"), is_remote("/data/photos")
+        (True, False)
+    """
+    return _SCHEME.match(path) is not None
+
+
+def confined(root: str, path: str) -> str:
+    """A path below a root, joined to it.
+
+    Args:
+        root: A folder; links in it are followed.
+        path: Relative to the root, with "/" between its parts.
+
+    Returns:
+        The joined path.
+
+    Raises:
+        ValueError: If the path is absolute, holds "..", or is a link that leads out of the root.
+    """
+    if path.startswith("/") or is_remote(path) or ".." in path.split("/"):
+        raise ValueError(f"{path!r} may lead out of {root!r}, the root of its source")
+    joined = f"{root.rstrip('/')}/{path}"
+    if not is_remote(root):
+        real_root = os.path.realpath(root).rstrip("/") + "/"
+        if not os.path.realpath(joined).startswith(real_root):
+            raise ValueError(f"{path!r} is a link that leads out of {root!r}, its source's root")
+    return joined
 
 
 def read(span: Span) -> bytes:

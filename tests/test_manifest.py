@@ -22,6 +22,7 @@ from lit_buckets.manifest import (
     columns,
     read_failures,
 )
+from lit_buckets.storage import Span, read
 
 
 def rows(n: int = 5, **columns: object) -> pa.Table:
@@ -193,6 +194,42 @@ def test_a_manifest_replaced_meanwhile_is_noticed_and_not_mixed_up(tmp_path):
     assert manifest.path(4) == "/data/4.png"
     with pytest.raises(ManifestError, match="was replaced while in use"):
         pickle.loads(state)
+
+
+# ------------------------------------------------------------------ files beside an image
+
+
+def test_files_beside_an_image_stay_inside_its_root(tmp_path):
+    root, out = tmp_path / "root", tmp_path / "out"
+    (root / "masks").mkdir(parents=True)
+    out.mkdir()
+    (root / "masks/0.png").write_bytes(b"mask")
+    (out / "1.png").write_bytes(b"outside")
+    (root / "link").symlink_to(out)
+    (root / "inner").symlink_to(root / "masks")
+    manifest = write(tmp_path, sources=[{"root": str(root)}])
+    assert manifest.beside(3, "masks/0.png") == Span(f"{root}/masks/0.png")
+    assert read(manifest.beside(-1, "inner/0.png")) == b"mask"
+    for path in ("../out/1.png", "masks/../../out/1.png", str(out / "1.png"), "link/1.png"):
+        with pytest.raises(ValueError, match=r"lead(s|) out of '.*root'"):
+            manifest.beside(0, path)
+    with pytest.raises(ValueError, match="may lead out"):
+        manifest.beside(0, "http://127.0.0.1/1.png")
+    with pytest.raises(IndexError):
+        manifest.beside(5, "masks/0.png")
+    free = write(tmp_path / "free", sources=[{"root": str(root), "confined": False}])
+    for path in ("../out/1.png", str(out / "1.png"), "link/1.png"):
+        assert read(free.beside(0, path)) == b"outside"
+    assert free.beside(0, "s3://bucket/1.png") == Span("s3://bucket/1.png")
+
+
+def test_files_beside_an_image_in_its_container(tmp_path):
+    (tmp_path / "a@b.tar").write_bytes(b"0123456789")
+    table = rows(path=["a@b.tar/0.png", *"1234"], container=["a@b.tar", *[""] * 4])
+    manifest = write(tmp_path, table, sources=[{"root": str(tmp_path)}])
+    mask = "a@b.tar/0.mask.png@3+4"
+    assert read(manifest.beside(0, mask)) == b"3456"
+    assert manifest.beside(1, mask) == Span(f"{tmp_path}/{mask}")  # a file with a strange name
 
 
 # ------------------------------------------------------------------ damage

@@ -429,6 +429,7 @@ class Table:
     paths: tuple[str, ...]
     root: str = ""
     repeats: int = 1
+    confined: bool = False
 
     def identity(self) -> Mapping[str, str | bool | None]:
         return {"kind": "table", "paths": "|".join(self.paths)}

@@ -28,6 +28,7 @@ from __future__ import annotations
 import json
 import operator
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -42,7 +43,7 @@ import pyarrow.compute as pc
 from lit_buckets.errors import DataError
 from lit_buckets.manifest.columns import SCHEMA, as_batch, fingerprint, hash_strings
 from lit_buckets.manifest.files import Failure, read_failures, replace_file
-from lit_buckets.storage import Span, read, stamp
+from lit_buckets.storage import Span, confined, is_remote, read, stamp
 
 __all__ = [
     "SCHEMA",
@@ -60,6 +61,7 @@ VERSION = 2
 
 
 _KEY = b"lit_buckets"
+_INSIDE = re.compile(r"@([0-9]{1,18})\+([0-9]{1,18})")  # where a file lies in its image's container
 _FAILURES = "failed.jsonl"
 
 IntArray = npt.NDArray[np.int64]
@@ -309,6 +311,33 @@ class Manifest:
         root = self._roots[self._source[i]]
         offset, length = (self._batch.column(name)[i].as_py() for name in ("offset", "bytes"))
         return Span(f"{root}{container}", offset, length)
+
+    def beside(self, index: int, path: str) -> Span:
+        """Where another file lies that belongs to an image, such as its mask.
+
+        Args:
+            index: The image.
+            path: Relative to the root of the image's source, with "/" between its parts. A file
+                in the image's own container is named as the sources that have containers name it
+                in their columns: ``container/name@offset+length``.
+
+        Returns:
+            Where its bytes lie; whether they are there is not looked at.
+
+        Raises:
+            IndexError: If there is no such image.
+            ValueError: If the path leads out of the root, and the source is not allowed to.
+        """
+        i = _checked(index, self._images)
+        root = self._roots[self._source[i]]
+        container = self._batch.column("container")[i].as_py()
+        inside = _INSIDE.fullmatch(path, path.rfind("@")) if "@" in path else None
+        if container and inside and path.startswith(f"{container}/"):
+            return Span(f"{root}{container}", int(inside[1]), int(inside[2]))
+        source = self._notes["sources"][self._source[i]]
+        if source.get("confined", True):
+            return Span(confined(source["root"] or ".", path))
+        return Span(path if path.startswith("/") or is_remote(path) else f"{root}{path}")
 
     def read(self, index: int) -> bytes:
         """Content of one image's file.

@@ -27,7 +27,12 @@ _log = logging.getLogger("lit_buckets")
 
 def described(source: Source) -> dict[str, Any]:
     """A source as the manifest's metadata hold it."""
-    return {**source.identity(), "root": source.root, "repeats": source.repeats}
+    return {
+        **source.identity(),
+        "root": source.root,
+        "confined": source.confined,
+        "repeats": source.repeats,
+    }
 
 
 class Known(NamedTuple):

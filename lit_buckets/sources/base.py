@@ -47,6 +47,10 @@ class Source(Protocol):
     def repeats(self) -> int:
         """How often each image comes in an epoch."""
 
+    @property
+    def confined(self) -> bool:
+        """Whether nothing outside the root may be read."""
+
     def identity(self) -> Mapping[str, str | bool | None]:
         """All that decides which images are listed, and how; `repeats` does not."""
 

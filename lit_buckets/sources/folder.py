@@ -66,6 +66,11 @@ class FolderSource:
         """Absolute path of the folder; links in it are kept as they are."""
         return os.path.abspath(Path(self.path).expanduser())  # noqa: PTH100 - not resolved
 
+    @property
+    def confined(self) -> bool:
+        """Whether nothing outside the folder may be read."""
+        return not self.follow_links
+
     def identity(self) -> Mapping[str, str | bool | None]:
         """All that decides which images are listed, and how."""
         return {
