@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import json
 import os
 import struct
 import subprocess
@@ -15,10 +17,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps, WebPImagePlugin
 
-from lit_buckets import headers
-from lit_buckets.headers import SUFFIXES, FileRead, Header, read_caption, read_files, read_header
+from lit_buckets.headers import (
+    SUFFIXES,
+    FileContent,
+    FileRead,
+    Header,
+    Job,
+    MemoryContent,
+    read_caption,
+    read_files,
+    read_header,
+    read_header_from,
+)
+from lit_buckets.headers import png as png_headers
+from lit_buckets.scan import readers
 
 SHARED = Path(__file__).parents[2] / "shared"
+PACKAGE = Path(png_headers.__file__).parents[1]
 ORIENTATION = 0x0112
 ORIENTED = [".jpg", ".png", ".webp", ".tif", ".avif"]
 KINDS = [*ORIENTED, ".gif", ".bmp", ".ppm", ".jp2", ".tga", ".mpo"]
@@ -198,8 +213,8 @@ def test_animated_png_with_late_metadata_as_pillow_sees_it(tmp_path):
 def test_a_large_png_needs_few_reads(tmp_path, monkeypatch):
     path = stored(tmp_path, "a.png", png(EXIF_6, cut_at=20))
     reads = []
-    real = headers._png_chunks
-    monkeypatch.setattr(headers, "_png_chunks", lambda *a: reads.append(a) or real(*a))
+    real = png_headers._chunks
+    monkeypatch.setattr(png_headers, "_chunks", lambda *a: reads.append(a) or real(*a))
     assert read_header(path) == (160, 120, "")
     assert len(reads) == 1  # the tail alone
 
@@ -330,6 +345,44 @@ def test_headers_without_end_are_given_up(tmp_path, endless):
     assert time.monotonic() - begun < 60  # far less on an idle machine
 
 
+# ------------------------------------------------------------------ wherever the bytes lie
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_stretch_of_a_larger_file(tmp_path, suffix):
+    content = encoded(suffix)
+    before, after = encoded(".png", image=picture(7, 7)), b"\0" * 5000
+    path = stored(tmp_path, "shard.tar", before + content + after)
+    job = Job(str(path), "", len(before), len(content), suffix)
+    assert read_files([job], 10**6) == [FileRead(24, 40, "", "")]
+    assert read_header_from(MemoryContent(content), suffix=suffix) == (24, 40, "")
+    assert read_files([job._replace(length=0)], 10**6)[0].refused == "empty: 0 bytes"
+
+
+def test_stretch_that_ends_behind_its_file(tmp_path):
+    path = stored(tmp_path, "shard.tar", bytes(3) + encoded(".webp"))
+    stretch = FileContent(str(path), 3, 10**6)
+    assert stretch.length == path.stat().st_size - 3
+    assert stretch.pread(stretch.length - 2, 9) == path.read_bytes()[-2:]
+    assert stretch.pread(10**5, 9) == b""
+    assert read_header_from(stretch) == (24, 40, "")
+    stretch.close()
+
+
+class Broken(MemoryContent):
+    def pread(self, offset, length):
+        if offset + length > 4096:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().pread(offset, length)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_bytes_that_cannot_be_read_may_be_tried_again(suffix):
+    image = Image.effect_noise((99, 99), 80)
+    header = read_header_from(Broken(encoded(suffix, image=image)))
+    assert header.refused == "cannot be opened: Input/output error"
+
+
 # ------------------------------------------------------------------ captions, batches, helpers
 
 
@@ -348,7 +401,8 @@ def test_captions(tmp_path):
 def test_files_in_order_of_the_jobs(tmp_path):
     image = str(stored(tmp_path, "a.png", encoded(".png")))
     text = str(stored(tmp_path, "a.txt", b"a cat"))
-    assert read_files([(image, text), ("", text), (image, ""), (text, "")], 10**6) == [
+    jobs = [Job(image, text), Job("", text), Job(image, ""), Job(text, "")]
+    assert read_files(jobs, 10**6) == [
         FileRead(24, 40, "", "a cat"),
         FileRead(0, 0, "", "a cat"),
         FileRead(24, 40, "", ""),
@@ -357,11 +411,13 @@ def test_files_in_order_of_the_jobs(tmp_path):
 
 
 def test_helper_processes_load_nothing_but_pillow():
-    program = (
-        "import runpy, sys; runpy.run_path(sys.argv[1]);"
-        "assert not {'lit_buckets', 'numpy', 'torch', 'pyarrow'} & sys.modules.keys()"
+    program = readers._PROGRAM + (
+        "loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "assert not {'numpy', 'torch', 'pyarrow', 'lightning'} & loaded, loaded\n"
     )
-    subprocess.run([sys.executable, "-c", program, headers.__file__], check=True)
+    paths = json.dumps([str(PACKAGE), sys.path])
+    command = [sys.executable, "-c", program, paths]
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
 
 
 # ------------------------------------------------------------------ damaged files

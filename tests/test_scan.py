@@ -28,7 +28,7 @@ from lit_buckets.scan.progress import Progress
 from lit_buckets.sources import Entry, FolderSource, Source
 
 SHARED = Path(__file__).parents[2] / "shared"
-PACKAGE = Path(headers.__file__).parent
+PACKAGE = Path(headers.__file__).parents[1]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
 
 
@@ -220,7 +220,7 @@ def test_changes_of_captions(photos, again):
 def test_a_caption_that_cannot_be_read_is_tried_again(photos, again, monkeypatch, caplog):
     (photos / "a.txt").write_text("one")
     with monkeypatch.context() as patch:
-        patch.setattr("lit_buckets.headers.read_caption", lambda _: None)
+        patch.setattr("lit_buckets.headers.files.read_caption", lambda _: None)
         manifest, _, _ = again(photos)
     assert manifest.caption(0) == ""
     assert "1 caption files could not be opened" in caplog.text

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TypeAlias
 
 from lit_buckets import headers
@@ -31,6 +32,8 @@ BATCH = 64
 _ALONE = 2 * BATCH
 #: From this many files on, processes are worth their start.
 _PROCESSES_FROM = 20_000
+
+_PACKAGE = str(Path(headers.__file__).parents[1])
 
 _Batch: TypeAlias = "list[Job]"
 _Answer: TypeAlias = "list[FileRead]"
@@ -105,15 +108,14 @@ class _Helpers:
             helper.close()
 
 
-# no import of the package, whose own imports (torch, Lightning) take seconds
+# the package without its __init__, whose imports (torch, Lightning) take seconds
 _PROGRAM = """
-import importlib.util, json, sys
-file, sys.path[:] = json.loads(sys.argv[1])
-spec = importlib.util.spec_from_file_location("lit_buckets_headers", file)
-module = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = module
-spec.loader.exec_module(module)
-module.serve()
+import json, sys, types
+folder, sys.path[:] = json.loads(sys.argv[1])
+package = sys.modules["lit_buckets"] = types.ModuleType("lit_buckets")
+package.__path__ = [folder]
+from lit_buckets.headers.files import serve
+serve()
 """
 
 
@@ -126,7 +128,7 @@ class _Helper:
             return  # the executable is not a Python to start
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, json.dumps([headers.__file__, sys.path])],
+                [sys.executable, "-c", _PROGRAM, json.dumps([_PACKAGE, sys.path])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

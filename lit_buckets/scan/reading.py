@@ -78,7 +78,7 @@ def _jobs(listing: pa.Table, todo: Todo, sources: Sequence[Source]) -> Iterator[
             source, prefix = sources[places[row]], prefixes[places[row]]
             image = prefix + path if todo.header[row] else ""
             caption = prefix + source.caption_path(path) if todo.caption[row] else ""
-            batch.append((image, caption))
+            batch.append(Job(image, caption))
         yield batch
 
 

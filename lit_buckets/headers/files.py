@@ -1,0 +1,97 @@
+"""Headers and captions of many files, and the program of the processes that help to read them."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from lit_buckets.headers.formats import quiet
+from lit_buckets.headers.sizes import Header, read_quietly
+
+__all__ = ["FileRead", "Job", "read_caption", "read_files", "serve"]
+
+_MAX_CAPTION = 2**20  # bytes
+
+
+class Job(NamedTuple):
+    """An image and a caption file to read; "" where one of them is not wanted.
+
+    Attributes:
+        image: File that holds the image.
+        caption: File that holds the caption, and nothing else.
+        offset: Where the image begins in its file, in bytes.
+        length: How long it is, in bytes; -1 for all up to the file's end.
+        suffix: Suffix of its name, with its dot, where that is not the file's.
+    """
+
+    image: str
+    caption: str
+    offset: int = 0
+    length: int = -1
+    suffix: str = ""
+
+
+class FileRead(NamedTuple):
+    """What `read_files` found for one job.
+
+    Attributes:
+        height: Pixels, as displayed; 0 if refused or not wanted.
+        width: Pixels, as displayed; 0 if refused or not wanted.
+        refused: Why the image cannot be used; "" if it can, or was not wanted.
+        caption: Text of the caption file; None if it could not be read.
+    """
+
+    height: int
+    width: int
+    refused: str
+    caption: str | None
+
+
+def read_caption(path: str | Path) -> str | None:
+    """Text of a caption file: UTF-8, a byte order mark dropped, invalid bytes replaced, stripped.
+
+    Args:
+        path: The caption file. Beyond the first 2**20 bytes nothing is read.
+
+    Returns:
+        The text; "" if there is no such file; None if it cannot be read.
+    """
+    try:
+        with io.FileIO(path) as file:
+            text = file.read(_MAX_CAPTION) or b""
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError):
+        return None
+    return text.decode("utf-8-sig", errors="replace").strip()
+
+
+def read_files(jobs: Iterable[Job], max_image_pixels: int) -> list[FileRead]:
+    """Headers and captions of many files, in the order of the jobs.
+
+    Call it within `quiet`, and with threads within one that is around them all.
+    """
+    nothing = Header(0, 0)
+    return [
+        FileRead(
+            *(read_quietly(image, max_image_pixels, offset, length, suffix) if image else nothing),
+            caption=read_caption(caption) if caption else "",
+        )
+        for image, caption, offset, length, suffix in jobs
+    ]
+
+
+def serve() -> None:
+    """Answer batches of jobs on standard input, one JSON document per line, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and closes the pipe
+    with quiet():
+        for line in sys.stdin.buffer:
+            jobs, max_image_pixels = json.loads(line)
+            answer = json.dumps(read_files(jobs, max_image_pixels))
+            sys.stdout.buffer.write(answer.encode() + b"\n")
+            sys.stdout.buffer.flush()

@@ -1,0 +1,191 @@
+"""The displayed size of an image, or the reason why it is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+
+from lit_buckets.headers.content import Content, ContentFile, FileContent
+from lit_buckets.headers.exif import ORIENTATION, is_turned, turns
+from lit_buckets.headers.formats import identify, open_as, quiet
+from lit_buckets.headers.png import late_metadata
+from lit_buckets.headers.webp import webp_size
+
+__all__ = [
+    "MAX_IMAGE_PIXELS",
+    "UNOPENED",
+    "Header",
+    "read_header",
+    "read_header_from",
+    "read_quietly",
+]
+
+#: Pixels above which an image is refused, unless the caller sets another limit. It is the
+#: number at which Pillow, too, begins to suspect a decompression bomb.
+MAX_IMAGE_PIXELS = 178_956_970
+
+#: How the reason begins where the file could not be opened or read: another try may succeed.
+UNOPENED = "cannot be opened"
+
+_MAX_SIDE = 2**31 - 1  # pixels; the manifest stores 32-bit sides
+_HEAD = 4096  # bytes that are read first
+_MAX_HEADER = 16 * 2**20  # bytes; metadata beyond this is no header but an attack
+# read from first to last by Pillow, or with tags of any length: no limit on bytes
+_READ_WHOLE = frozenset({"WEBP", "AVIF", "TIFF"})
+
+_Size: TypeAlias = "tuple[int, int]"  # (height, width)
+_Parser: TypeAlias = Callable[[Content, bytes], "_Size | None"]
+
+_PARSERS: dict[str, _Parser] = {"WEBP": webp_size}
+
+
+class Header(NamedTuple):
+    """Displayed size of an image file in pixels, or the reason why it is refused.
+
+    Attributes:
+        height: Pixels, EXIF orientation applied; 0 if refused.
+        width: Pixels, EXIF orientation applied; 0 if refused.
+        refused: Why the file cannot be used, as a short sentence; "" if it can.
+    """
+
+    height: int
+    width: int
+    refused: str = ""
+
+
+def read_header(path: str | Path, *, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Header:
+    """Displayed size of an image file, from its headers.
+
+    A file whose pixels are cut short or broken is not noticed here, since none are decoded.
+
+    Args:
+        path: The image file; its suffix matters for TGA only.
+        max_image_pixels: Largest product of both sides, in pixels.
+
+    Returns:
+        The size, or the reason why the file is refused. Nothing is raised or warned about.
+
+    Example:
+        >>> read_header("no/such/file.png").refused
+        'cannot be opened: No such file or directory'
+    """
+    with quiet():
+        return read_quietly(str(path), max_image_pixels)
+
+
+def read_header_from(
+    content: Content, *, suffix: str = "", max_image_pixels: int = MAX_IMAGE_PIXELS
+) -> Header:
+    """Displayed size of an image, wherever its bytes lie.
+
+    Args:
+        content: The image's bytes, of which a few short pieces are read.
+        suffix: Suffix of the image's name, with its dot; it matters for TGA only.
+        max_image_pixels: Largest product of both sides, in pixels.
+
+    Returns:
+        The size, or the reason why the image is refused. Nothing is raised or warned about.
+
+    Example:
+        >>> from lit_buckets.headers import MemoryContent
+        >>> read_header_from(MemoryContent(b"")).refused
+        'empty: 0 bytes'
+    """
+    with quiet():
+        return _read(content, suffix, max_image_pixels)
+
+
+def read_quietly(
+    file: str, max_image_pixels: int, offset: int = 0, length: int = -1, suffix: str = ""
+) -> Header:
+    """The same of a local file or a stretch of it, for callers that are within `quiet` already."""
+    try:
+        content = FileContent(file, offset, length)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        return _unopened(error)
+    try:
+        # os.path is many times faster than pathlib
+        return _read(content, suffix or os.path.splitext(file)[1], max_image_pixels)  # noqa: PTH122
+    finally:
+        content.close()
+
+
+class _RefusedError(Exception):
+    """Carries the reason why a file is refused."""
+
+
+def _read(content: Content, suffix: str, max_image_pixels: int) -> Header:
+    try:
+        return _check(_measure(content, suffix), max_image_pixels)
+    except _RefusedError as refusal:
+        return Header(0, 0, str(refusal))
+    except OSError as error:
+        return _unopened(error)
+
+
+def _unopened(error: OSError | ValueError) -> Header:
+    return Header(0, 0, f"{UNOPENED}: {getattr(error, 'strerror', None) or _one_line(error)}")
+
+
+def _check(size: _Size, max_image_pixels: int) -> Header:
+    height, width = size
+    if height * width > max_image_pixels:
+        raise _RefusedError(
+            f"too many pixels: height {height:,} x width {width:,} = {height * width:,} "
+            f"exceed max_image_pixels={max_image_pixels:,}"
+        )
+    if max(size) > _MAX_SIDE:
+        raise _RefusedError(f"too long: a side of {max(size):,} pixels exceeds {_MAX_SIDE:,}")
+    return Header(height, width)
+
+
+def _measure(content: Content, suffix: str) -> _Size:
+    """Displayed size of an image.
+
+    Raises:
+        _RefusedError: If it has none, whatever the reason.
+        OSError: If the bytes cannot be read.
+    """
+    head = content.pread(0, _HEAD)
+    if not head:
+        raise _RefusedError("empty: 0 bytes")
+    try:
+        name = identify(head[:16], suffix)
+    except UnidentifiedImageError as error:
+        raise _RefusedError(f"{error} ({content.length:,} bytes)") from None
+    try:
+        parse = _PARSERS.get(name)
+        size = parse(content, head) if parse is not None else None
+        return size or _ask_pillow(content, name)
+    except Image.DecompressionBombError as error:  # a check of Pillow's own within a format
+        raise _RefusedError(f"too many pixels: {_one_line(error)}") from None
+    except Exception as error:  # parsers of hostile bytes raise anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _RefusedError(
+            f"broken or truncated {name} header ({content.length:,} bytes): {_one_line(error)}"
+        ) from None
+
+
+def _ask_pillow(content: Content, name: str) -> _Size:
+    """Size as Pillow finds it: the judge in all cases that no parser of ours takes on."""
+    limit = float("inf") if name in _READ_WHOLE else _MAX_HEADER
+    image = open_as(name, io.BufferedReader(ContentFile(content, limit)))
+    width, height = image.size
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        turned = turns(image.info | late_metadata(content, image))
+    elif isinstance(image, TiffImagePlugin.TiffImageFile) and ORIENTATION in image.tag_v2:
+        turned = False  # Pillow has turned the size already
+    else:
+        turned = is_turned(image)
+    return (width, height) if turned else (height, width)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."

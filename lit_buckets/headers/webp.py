@@ -1,0 +1,58 @@
+"""The displayed size of a WebP file from a few short reads; Pillow would read all of it."""
+
+from __future__ import annotations
+
+import struct
+
+from lit_buckets.headers.content import Content
+from lit_buckets.headers.exif import Info, turns
+
+__all__ = ["webp_size"]
+
+_MAX_METADATA = 16 * 2**20  # bytes of one chunk
+_MOST_CHUNKS = 2**17
+
+
+def webp_size(content: Content, head: bytes) -> tuple[int, int] | None:
+    """Height and width, as displayed.
+
+    Args:
+        content: The file.
+        head: Its first bytes.
+
+    Returns:
+        None where anything is unusual: Pillow shall say what is wrong with it.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    if len(head) < 30 or struct.unpack_from("<I", head, 4)[0] + 8 > content.length:
+        return None
+    kind = head[12:16]
+    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<2H", head, 26))
+        return (height, width) if height and width else None
+    if kind == b"VP8L" and head[20] == 0x2F:
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    if kind != b"VP8X":
+        return None
+    width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+    return (width, height) if turns(_metadata(content, head)) else (height, width)
+
+
+def _metadata(content: Content, head: bytes) -> Info:
+    """The first EXIF and XMP chunk of an extended file, if its flags announce them."""
+    flags, end = head[20], struct.unpack_from("<I", head, 4)[0] + 8
+    wanted = {b"EXIF": "exif"} if flags & 0x08 else {}
+    wanted |= {b"XMP ": "xmp"} if flags & 0x04 else {}
+    info: Info = {}
+    at = 12
+    for _ in range(_MOST_CHUNKS):
+        if not wanted or at + 8 > end:
+            break
+        kind, size = struct.unpack("<4sI", content.pread(at, 8))
+        if kind in wanted and size <= _MAX_METADATA:
+            info[wanted.pop(kind)] = content.pread(at + 8, size)
+        at += 8 + size + size % 2
+    return info
