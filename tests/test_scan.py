@@ -25,7 +25,7 @@ from lit_buckets.headers import Job
 from lit_buckets.manifest import Failure, Manifest, read_failures
 from lit_buckets.scan import manifest_file, readers, reading, scan
 from lit_buckets.scan.progress import Progress
-from lit_buckets.sources import Entry, FolderSource, Source
+from lit_buckets.sources import Block, Entry, FolderSource, Source, as_blocks
 
 SHARED = Path(__file__).parents[2] / "shared"
 PACKAGE = Path(headers.__file__).parents[1]
@@ -428,16 +428,18 @@ class Table:
 
     paths: tuple[str, ...]
     root: str = ""
+    label: str = "these files"
     repeats: int = 1
     confined: bool = False
+    missing_caption: str = "empty"
 
-    def identity(self) -> Mapping[str, str | bool | None]:
-        return {"kind": "table", "paths": "|".join(self.paths)}
+    def identity(self) -> Mapping[str, object]:
+        return {"kind": "table", "paths": self.paths}
 
-    def entries(self, *, apart_from=()) -> Iterator[Entry]:
+    def blocks(self, *, earlier, apart_from=()) -> Iterator[Block]:
         for path in self.paths:
             status = Path(path).stat()
-            yield Entry(path, status.st_size, status.st_mtime_ns)
+            yield from as_blocks([Entry(path, status.st_size, status.st_mtime_ns)])
 
     def caption_path(self, path: str) -> str:
         raise AssertionError("no entry has a caption")

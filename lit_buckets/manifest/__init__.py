@@ -10,17 +10,21 @@ that every column lies in one piece and other tools can read it. One row is one 
 | `container` | large_string | the file that holds it, as relative as `path`; "" for its own |
 | `offset` | int64 | where it begins in the container; 0 without one |
 | `height`, `width` | int32 | pixels, as displayed (EXIF orientation applied) |
-| `bytes`, `mtime_ns` | int64 | its length, and time of last change of its file, when it was read |
+| `measured` | bool | whether they were read from the image; false where its source gave them |
+| `bytes`, `mtime_ns` | int64 | its length, and the stamp of its file, when it was read |
 | `repeats` | int32 | how often it comes in an epoch |
 | `caption` | large_string | text of its caption; "" where there is none |
-| `caption_mtime_ns` | int64 | time of last change of the caption's file; -1 where there is none |
+| `caption_mtime_ns` | int64 | stamp of the caption's file; -1 where it has no file of its own |
 | `reason` | large_string | why the image is refused; "" where it is not |
 
-Images come first, in the order of their sources and paths; refused files follow, with sides of
-0. Further columns are carried along. The schema's metadata hold, under the key `lit_buckets`, a
-JSON document: `version` of this format, number of `images` and of `refused` files, `sources`
-(each with its absolute `root`), `fingerprint`, an `id` that no other file has, and the
-`settings` under which it was written.
+Images come first, one source after another, in the order in which it lists them; refused ones
+follow, with sides of 0 where none are known. Further columns are carried along. A stamp is a time
+of last change in nanoseconds, or what stands for it where a file is remote (see `storage`).
+
+The schema's metadata hold, under the key `lit_buckets`, a JSON document: `version` of this format,
+number of `images` and of `refused` files, `sources` (each with its absolute `root`),
+`fingerprint`, an `id` that no other file has, the `settings` under which it was written, and
+notes on the `containers` for the next setup pass.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ import pyarrow.compute as pc
 from lit_buckets.errors import DataError
 from lit_buckets.manifest.columns import SCHEMA, as_batch, fingerprint, hash_strings
 from lit_buckets.manifest.files import Failure, read_failures, replace_file
-from lit_buckets.storage import Span, confined, is_remote, read, stamp
+from lit_buckets.storage import Span, confined, joined, read, stamp
 
 __all__ = [
     "SCHEMA",
@@ -57,7 +61,7 @@ __all__ = [
 ]
 
 #: Version of the file's format. A file of another version is made anew.
-VERSION = 2
+VERSION = 3
 
 
 _KEY = b"lit_buckets"
@@ -98,7 +102,7 @@ class Manifest:
         self._batch = batch
         self._notes = notes
         self._images: int = notes["images"]
-        self._roots = [f"{source['root']}/" if source["root"] else "" for source in self.sources]
+        self._roots: list[str] = [source["root"] for source in self.sources]
         self._path = batch.column("path")
         self._caption = batch.column("caption")
         self._source: npt.NDArray[np.int16] = batch.column("source").to_numpy()
@@ -141,6 +145,7 @@ class Manifest:
         *,
         sources: Sequence[Mapping[str, Any]] = ({"root": ""},),
         settings: Mapping[str, Any] | None = None,
+        containers: Mapping[str, Any] | None = None,
         keep_equal: bool = False,
     ) -> Manifest:
         """Write a manifest under a temporary name, rename it, and map it.
@@ -155,6 +160,7 @@ class Manifest:
             sources: A mapping for each source, with its `root`: what `path` is joined to. With
                 a root of "" paths are absolute, or relative to the working directory.
             settings: Anything that JSON can hold.
+            containers: The same; what the next setup pass wants to know of them.
             keep_equal: Leave a file that holds just this already, and map that: another process
                 may have been quicker, and may be using it.
 
@@ -169,6 +175,7 @@ class Manifest:
         path = Path(file).absolute()
         if keep_equal and (there := _open_if(path, settings or {})) is not None:
             same_sources = there.sources == [dict(source) for source in sources]
+            same_sources = same_sources and there.containers == dict(containers or {})
             if same_sources and there._batch.equals(batch):
                 return there
         notes = {
@@ -177,6 +184,7 @@ class Manifest:
             "refused": len(batch) - images,
             "sources": [dict(source) for source in sources],
             "settings": dict(settings or {}),
+            "containers": dict(containers or {}),
             "fingerprint": fingerprint(batch.slice(0, images)),
             "id": secrets.token_hex(16),
         }
@@ -220,6 +228,11 @@ class Manifest:
     def settings(self) -> dict[str, Any]:
         """What `write` was given."""
         return dict(self._notes["settings"])
+
+    @property
+    def containers(self) -> dict[str, Any]:
+        """What `write` was given."""
+        return dict(self._notes["containers"])
 
     @property
     def id(self) -> str:
@@ -308,9 +321,8 @@ class Manifest:
         container = self._batch.column("container")[i].as_py()
         if not container:
             return Span(self._join(i))
-        root = self._roots[self._source[i]]
         offset, length = (self._batch.column(name)[i].as_py() for name in ("offset", "bytes"))
-        return Span(f"{root}{container}", offset, length)
+        return Span(joined(self._roots[self._source[i]], container), offset, length)
 
     def beside(self, index: int, path: str) -> Span:
         """Where another file lies that belongs to an image, such as its mask.
@@ -333,11 +345,10 @@ class Manifest:
         container = self._batch.column("container")[i].as_py()
         inside = _INSIDE.fullmatch(path, path.rfind("@")) if "@" in path else None
         if container and inside and path.startswith(f"{container}/"):
-            return Span(f"{root}{container}", int(inside[1]), int(inside[2]))
-        source = self._notes["sources"][self._source[i]]
-        if source.get("confined", True):
-            return Span(confined(source["root"] or ".", path))
-        return Span(path if path.startswith("/") or is_remote(path) else f"{root}{path}")
+            return Span(joined(root, container), int(inside[1]), int(inside[2]))
+        if self._notes["sources"][self._source[i]].get("confined", True):
+            return Span(confined(root or ".", path))
+        return Span(joined(root, path))
 
     def read(self, index: int) -> bytes:
         """Content of one image's file.
@@ -409,7 +420,7 @@ class Manifest:
         source = self._source[: self._images]
         paths = self._path.slice(0, self._images)
         for place, root in enumerate(self._roots):
-            inside = {path[len(root) :]: path for path in failures if path.startswith(root)}
+            inside = {_as_listed(path, root): path for path in failures}
             found = pc.is_in(paths, value_set=pa.array(inside, paths.type)).to_numpy(
                 zero_copy_only=False
             )
@@ -459,7 +470,7 @@ class Manifest:
         return rest, part
 
     def _join(self, row: int) -> str:
-        return f"{self._roots[self._source[row]]}{self._path[row].as_py()}"
+        return joined(self._roots[self._source[row]], self._path[row].as_py())
 
     def _halves(self, share: float) -> tuple[pa.Table, pa.Table]:
         count = min(max(1, round(share * self._images)), self._images - 1)
@@ -493,6 +504,12 @@ class _Lazy(Sequence[_T]):
         if isinstance(index, slice):
             return [self._get(i) for i in range(*index.indices(self._length))]
         return self._get(_checked(index, self._length))
+
+
+def _as_listed(path: str, root: str) -> str:
+    """What `joined` made the path of; what is not below the root was absolute in its table."""
+    below = joined(root, "")
+    return path[len(below) :] if path.startswith(below) else path
 
 
 def _reopen(file: str, fingerprint: str) -> Manifest:

@@ -25,11 +25,14 @@ import pyarrow.compute as pc
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.manifest import Manifest, Refused, replace_file
-from lit_buckets.scan.changes import compare, described, find_known
+from lit_buckets.scan.assembling import assemble, check_sizes
+from lit_buckets.scan.changes import compare
+from lit_buckets.scan.containers import to_notes
+from lit_buckets.scan.known import described, find_known
 from lit_buckets.scan.listing import CAPTION_UNREAD, list_sources
 from lit_buckets.scan.progress import Progress
-from lit_buckets.scan.reading import assemble, read_files
-from lit_buckets.sources import FolderSource, Source
+from lit_buckets.scan.reading import read_files
+from lit_buckets.sources import Source, open_source
 
 __all__ = ["manifest_file", "scan"]
 
@@ -86,15 +89,16 @@ def scan(
     report = file.with_name(file.stem.replace("manifest", "refused") + ".csv")
     settings = {"max_image_pixels": max_image_pixels, "pillow": PIL.__version__}
     with Progress(progress) as bar:
-        listing = list_sources(sources, bar)
         known = find_known(file, sources)
-        todo = compare(listing, known, sources, settings)
+        listing = list_sources(sources, known.earlier, bar)
+        todo = compare(listing, known, settings)
         manifest = known.exact
         if manifest is None or not todo.nothing:
-            fresh = read_files(listing, todo, sources, max_image_pixels, workers, bar)
-            rows = assemble(listing, known, todo, fresh)
+            fresh = read_files(listing.rows, todo, sources, max_image_pixels, workers, bar)
+            check_sizes(listing.rows, todo, fresh, sources)
+            rows = assemble(listing.rows, known, todo, fresh, sources)
             _check_readable(rows, sources)
-            manifest = _write(file, rows, sources, settings)
+            manifest = _write(file, rows, sources, settings, to_notes(listing.containers))
     _write_report(manifest, report)
     _log_summary(manifest, report, len(todo.rows), time.perf_counter() - begun)
     if on_unreadable == "error" and manifest.refused:
@@ -135,10 +139,10 @@ def _check_arguments(on_unreadable: str, max_image_pixels: int, workers: int | N
 
 def _as_sources(given: Sources) -> list[Source]:
     if isinstance(given, (str, os.PathLike)):
-        return [FolderSource(given)]
+        return [open_source(given)]
     if isinstance(given, Source):
         return [given]
-    sources = [FolderSource(one) if isinstance(one, (str, os.PathLike)) else one for one in given]
+    sources = [open_source(one) if isinstance(one, (str, os.PathLike)) else one for one in given]
     if not sources:
         raise DataError("the list of sources is empty; at least 1 is needed. Name a folder.")
     return sources
@@ -160,13 +164,17 @@ def _check_readable(rows: pa.Table, sources: Sequence[Source]) -> None:
     bad = rows.filter(pc.equal(rows.column("source"), empty[0])).select(["path", "reason"])
     refused = [Refused(row["path"], row["reason"]) for row in bad.slice(0, 3).to_pylist()]
     raise DataError(
-        f"path={source.root!r} holds no image that can be read: all {len(bad):,} are refused: "
+        f"path={source.label!r} holds no image that can be read: all {len(bad):,} are refused: "
         f"{_first(refused, len(bad))}. Check the path, or repair the files."
     )
 
 
 def _write(
-    file: Path, rows: pa.Table, sources: Sequence[Source], settings: Mapping[str, Any]
+    file: Path,
+    rows: pa.Table,
+    sources: Sequence[Source],
+    settings: Mapping[str, Any],
+    containers: Mapping[str, Any],
 ) -> Manifest:
     unread = int(np.count_nonzero(rows.column("caption_mtime_ns").to_numpy() == CAPTION_UNREAD))
     if unread:
@@ -180,6 +188,7 @@ def _write(
             rows,
             sources=[described(source) for source in sources],
             settings=settings,
+            containers=containers,
             keep_equal=True,
         )
 

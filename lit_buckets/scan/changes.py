@@ -1,10 +1,8 @@
-"""What is known from earlier passes, and what has to be read because it is not."""
+"""What has to be read, because it is new, or not as it was."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,92 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_buckets.headers import UNOPENED
-from lit_buckets.manifest import SCHEMA, Manifest, ManifestError
-from lit_buckets.scan.listing import NO_CAPTION
-from lit_buckets.sources import Source
+from lit_buckets.manifest import SCHEMA
+from lit_buckets.scan.known import Known
+from lit_buckets.scan.listing import NO_CAPTION, Listing
 
-__all__ = ["Known", "Todo", "compare", "described", "find_known"]
+__all__ = ["WITHOUT_CAPTION", "BoolArray", "IntArray", "Todo", "compare"]
 
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
-_log = logging.getLogger("lit_buckets")
+#: The reason of images that are refused for want of a caption alone.
+WITHOUT_CAPTION = "it has no caption, and missing_caption is skip"
 
-
-def described(source: Source) -> dict[str, Any]:
-    """A source as the manifest's metadata hold it."""
-    return {
-        **source.identity(),
-        "root": source.root,
-        "confined": source.confined,
-        "repeats": source.repeats,
-    }
-
-
-class Known(NamedTuple):
-    """Rows of earlier passes.
-
-    Attributes:
-        rows: Of all sources, one source after another, with every column of a manifest.
-        of_source: For each source, its slice of the rows, and the settings they were read under.
-        exact: The manifest of these very sources, if there is one.
-    """
-
-    rows: pa.Table
-    of_source: list[tuple[slice, Mapping[str, Any]]]
-    exact: Manifest | None
-
-
-def find_known(file: Path, sources: Sequence[Source]) -> Known:
-    """Rows of earlier passes over these sources, from the file itself or from its neighbours.
-
-    Args:
-        file: The manifest of these very sources, which need not exist. Others beside it, of
-            other lists, may know some of the sources.
-        sources: What is scanned.
-    """
-    exact = _open(file)
-    earlier = [exact] if exact is not None else _relatives(file)
-    tables, of_source, end = [SCHEMA.empty_table()], [], 0
-    for source in sources:
-        rows, settings = _earlier_rows(earlier, source)
-        tables.append(rows)
-        of_source.append((slice(end, end + len(rows)), settings))
-        end += len(rows)
-    return Known(pa.concat_tables(tables), of_source, exact)
-
-
-def _open(file: Path) -> Manifest | None:
-    try:
-        return Manifest.open(file)
-    except FileNotFoundError:
-        return None
-    except ManifestError as error:
-        _log.warning("%s It is made anew.", error)
-        return None
-
-
-def _relatives(file: Path) -> list[Manifest]:
-    """Manifests of other lists of sources in the same folder, the latest first."""
-    found = file.parent.glob("manifest-" + 16 * "[0-9a-f]" + ".arrow")
-    opened = [_open(other) for other in found if other != file]
-    manifests = [manifest for manifest in opened if manifest is not None]
-    return sorted(manifests, key=lambda manifest: manifest.file.stat().st_mtime_ns, reverse=True)
-
-
-def _earlier_rows(
-    manifests: Sequence[Manifest], source: Source
-) -> tuple[pa.Table, Mapping[str, Any]]:
-    wanted = {**described(source), "repeats": None}
-    for manifest in manifests:
-        for place, earlier in enumerate(manifest.sources):
-            if {**earlier, "repeats": None} != wanted:
-                continue
-            rows = manifest.all_rows.select(SCHEMA.names)
-            if len(manifest.sources) > 1:
-                rows = rows.filter(pc.equal(rows.column("source"), place))
-            return rows, manifest.settings
-    return SCHEMA.empty_table(), {}
+_SAMPLE = 256  # sizes of each source's own that are held against its files
 
 
 class Todo(NamedTuple):
@@ -107,6 +32,7 @@ class Todo(NamedTuple):
     Attributes:
         earlier: (N,) the known row of the same file, whether it has changed or not; -1 if none.
         header: (N,) whether the image's header is read.
+        listed: (N,) whether its size is taken over from its source.
         caption: (N,) whether its caption is read.
         rows: Rows of which anything is read.
         nothing: Whether the manifest that exists is right as it is.
@@ -114,54 +40,161 @@ class Todo(NamedTuple):
 
     earlier: IntArray
     header: BoolArray
+    listed: BoolArray
     caption: BoolArray
     rows: IntArray
     nothing: bool
 
 
-def compare(
-    listing: pa.Table, known: Known, sources: Sequence[Source], settings: Mapping[str, Any]
-) -> Todo:
+def compare(listing: Listing, known: Known, settings: Mapping[str, Any]) -> Todo:
     """Find what has to be read: what is new, has changed, or might fare better this time.
 
     Args:
         listing: N rows, one source after another.
         known: Rows of earlier passes.
-        sources: Their places are the listing's `source`.
         settings: Those of this pass; a file that other settings refused gets another try.
     """
-    places = listing.column("source").to_numpy()
-    earlier = np.full(len(listing), -1, dtype=np.int64)
-    again = np.zeros(len(known.rows), dtype=bool)
-    for place, (part, read_under) in enumerate(known.of_source):
-        rows = known.rows.slice(part.start, part.stop - part.start)
-        first, last = np.searchsorted(places, [place, place + 1])  # sources follow one another
-        found = _find(listing.column("path").slice(first, last - first), rows.column("path"))
-        earlier[first:last] = np.where(found >= 0, found + part.start, -1)
-        again[part] = _worth_another_try(rows, read_under, settings)
-    at, is_known = np.maximum(earlier, 0), earlier >= 0
-
-    def same(column: str) -> BoolArray:
-        if not len(known.rows):
-            return is_known
-        before, now = known.rows.column(column).to_numpy()[at], listing.column(column).to_numpy()
-        return np.asarray(is_known & (before == now))
-
-    readable = pc.equal(listing.column("reason"), "").to_numpy()
-    unchanged = same("bytes") & same("mtime_ns") & ~(again[at] if len(again) else ~is_known)
-    header = readable & ~unchanged
-    has_caption = listing.column("caption_mtime_ns").to_numpy() != NO_CAPTION
-    caption = readable & has_caption & ~same("caption_mtime_ns")
+    pairs = _Pairs.of(listing.rows, known, settings)
+    readable = ~pairs.now_refused
+    unchanged = readable & pairs.same("bytes", "mtime_ns", "container", "offset") & ~pairs.again
+    sized = readable & (pairs.now("height") > 0) & (pairs.now("width") > 0)
+    # a size that was read stands for the file, unless the source now says another
+    right = ~sized | pairs.same("height", "width") | pairs.was_unreadable
+    reused = unchanged & pairs.before("measured") & right
+    header = readable & ~reused & (~sized | _to_be_checked(listing.rows, sized, settings))
+    listed = sized & ~reused & ~header
+    in_file = pc.is_null(listing.rows.column("caption")).to_numpy()
+    has_caption = in_file & (pairs.now("caption_mtime_ns") != NO_CAPTION)
+    caption = readable & has_caption & ~pairs.same("caption_mtime_ns")
     rows_to_read = np.flatnonzero(header | caption)
     nothing = (
         known.exact is not None
         and known.exact.settings == dict(settings)
-        and len(listing) == len(known.rows)
         and not len(rows_to_read)
-        and bool(is_known.all() and same("caption_mtime_ns").all())
-        and _same_refusals(listing, known, earlier, np.flatnonzero(~readable))
+        and pairs.are_equal(listed, in_file)
+        and [dict(each.containers) for each in known.earlier]
+        == [{one.name: one for one in each} for each in listing.containers]
     )
-    return Todo(earlier, header, caption, rows_to_read, nothing)
+    return Todo(pairs.earlier, header, listed, caption, rows_to_read, nothing)
+
+
+def _to_be_checked(rows: pa.Table, sized: BoolArray, settings: Mapping[str, Any]) -> BoolArray:
+    """Sizes that sources give and that are read all the same.
+
+    These are a sample, evenly spread over each source, and those that lead to a refusal: what
+    is refused is refused for what its file holds.
+    """
+    area = rows.column("height").to_numpy().astype(np.int64) * rows.column("width").to_numpy()
+    checked = np.asarray(area > settings["max_image_pixels"])
+    candidates = np.flatnonzero(sized)
+    places = rows.column("source").to_numpy()[candidates]
+    for place in np.unique(places):
+        first, last = np.searchsorted(places, [place, place + 1])
+        spread = np.linspace(first, last - 1, min(_SAMPLE, last - first)).astype(np.int64)
+        checked[candidates[spread]] = True
+    return checked
+
+
+class _Pairs(NamedTuple):
+    """The rows of a listing, each beside the row of the same image that was known before."""
+
+    rows: pa.Table
+    known: pa.Table
+    earlier: IntArray  # (N,) -1 if none
+    again: BoolArray  # (N,) whether it might fare otherwise although it has not changed
+
+    @classmethod
+    def of(cls, rows: pa.Table, known: Known, settings: Mapping[str, Any]) -> _Pairs:
+        places = rows.column("source").to_numpy()
+        earlier = np.full(len(rows), -1, dtype=np.int64)
+        again = np.zeros(len(known.rows) + 1, dtype=bool)  # the last for those without
+        for place, (part, read_under) in enumerate(known.of_source):
+            before = known.rows.slice(part.start, part.stop - part.start)
+            first, last = np.searchsorted(places, [place, place + 1])  # sources follow one another
+            found = _find(rows.column("path").slice(first, last - first), before.column("path"))
+            earlier[first:last] = np.where(found >= 0, found + part.start, -1)
+            again[part] = _worth_another_try(before, read_under, settings)
+        return cls(rows, known.rows, earlier, again[earlier])
+
+    def now(self, column: str) -> npt.NDArray[Any]:
+        return np.asarray(self.rows.column(column).to_numpy())
+
+    def before(self, column: str) -> npt.NDArray[Any]:
+        """Known values; any value where none is known."""
+        if not len(self.known):
+            return np.zeros(len(self.rows), SCHEMA.field(column).type.to_pandas_dtype())
+        return np.asarray(self.known.column(column).to_numpy()[np.maximum(self.earlier, 0)])
+
+    def same(self, *columns: str) -> BoolArray:
+        """Whether a row is known and has the same values."""
+        same = self.earlier >= 0
+        for name in columns:
+            if pa.types.is_large_string(SCHEMA.field(name).type):
+                same = same & self._same_text(name)
+            else:
+                same = same & (self.before(name) == self.now(name))
+        return same
+
+    @property
+    def now_refused(self) -> BoolArray:
+        return np.asarray(pc.not_equal(self.rows.column("reason"), "").to_numpy())
+
+    @property
+    def was_refused(self) -> BoolArray:
+        return self._had(pc.not_equal(self.known.column("reason"), ""))
+
+    @property
+    def was_unreadable(self) -> BoolArray:
+        return self._had(_unreadable(self.known))
+
+    def _had(self, mask: pa.ChunkedArray) -> BoolArray:
+        return (self.earlier >= 0) & np.append(mask.to_numpy(), False)[self.earlier]
+
+    def are_equal(self, listed: BoolArray, caption_in_file: BoolArray) -> bool:
+        """Whether the known rows are just what this listing would give, with nothing read.
+
+        Args:
+            listed: (N,) whether the size is the source's.
+            caption_in_file: (N,) whether the caption is not.
+        """
+        further = [name for name in self.rows.column_names if name not in SCHEMA.names]
+        if further != [name for name in self.known.column_names if name not in SCHEMA.names]:
+            return False
+        if len(self.known) != len(self.rows) or not (self.earlier >= 0).all():
+            return False
+        images = np.flatnonzero(~self.was_refused)
+        text = np.flatnonzero(~caption_in_file & ~self.now_refused)
+        size = self.same("height", "width") & ~self.before("measured").astype(bool)
+        return bool(
+            (np.diff(self.earlier[images]) > 0).all()
+            and self.same("bytes", "mtime_ns", "container", "offset", "caption_mtime_ns").all()
+            and (size | self.was_refused)[listed].all()
+            and self._equal("caption", text)
+            and self._equal("reason", np.flatnonzero(self.now_refused))
+            and all(self._equal(name) for name in further)
+        )
+
+    def _same_text(self, name: str) -> BoolArray:
+        now, before = self._both(name)
+        return np.asarray(pc.fill_null(pc.equal(now, before), False).to_numpy())
+
+    def _equal(self, name: str, rows: IntArray | None = None) -> bool:
+        now, before = self._both(name, rows)
+        if not pa.types.is_floating(now.type) or now.type != before.type:
+            return bool(now.equals(before))
+        nulls = pc.is_null(now).equals(pc.is_null(before))  # to NumPy they are NaN, too
+        return nulls and np.array_equal(now.to_numpy(), before.to_numpy(), equal_nan=True)
+
+    def _both(
+        self, name: str, rows: IntArray | None = None
+    ) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+        now, before = self.rows.column(name), self.known.column(name)
+        earlier = self.earlier if rows is None else self.earlier[rows]
+        if rows is not None:
+            now = now.take(pa.array(rows))
+        elif len(now) == len(before) and (earlier == np.arange(len(earlier))).all():
+            return now, before
+        return now, before.take(pa.array(earlier, mask=earlier < 0))
 
 
 def _find(paths: pa.ChunkedArray, earlier: pa.ChunkedArray) -> IntArray:
@@ -180,12 +213,11 @@ def _worth_another_try(
     again = pc.starts_with(reason, UNOPENED).to_numpy()
     if read_under != settings:
         area = rows.column("height").to_numpy().astype(np.int64) * rows.column("width").to_numpy()
-        again = again | pc.not_equal(reason, "").to_numpy() | (area > settings["max_image_pixels"])
+        again = again | _unreadable(rows).to_numpy() | (area > settings["max_image_pixels"])
     return np.asarray(again, dtype=bool)
 
 
-def _same_refusals(listing: pa.Table, known: Known, earlier: IntArray, refused: IntArray) -> bool:
-    """Whether the files that are refused unread were so before, for the same reasons."""
-    now = listing.column("reason").take(pa.array(refused))
-    before = known.rows.column("reason").take(pa.array(earlier[refused]))
-    return bool(now.equals(before))
+def _unreadable(rows: pa.Table) -> pa.ChunkedArray:
+    """Whether an image was refused for itself, whatever its caption."""
+    reason = rows.column("reason")
+    return pc.and_(pc.not_equal(reason, ""), pc.not_equal(reason, WITHOUT_CAPTION))

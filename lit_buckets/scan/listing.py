@@ -3,79 +3,187 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lit_buckets.errors import DataError
 from lit_buckets.headers import SUFFIXES
 from lit_buckets.manifest import SCHEMA
 from lit_buckets.scan.progress import Progress
-from lit_buckets.sources import Entry, FolderSource, Source
+from lit_buckets.sources import LISTED, NO_CAPTION, Container, Earlier, FolderSource, Source
+from lit_buckets.storage import is_remote
 
-__all__ = ["BLOCK", "CAPTION_UNREAD", "NO_CAPTION", "list_sources"]
+__all__ = ["CAPTION_UNREAD", "NO_CAPTION", "RESERVED", "Listing", "list_sources"]
 
-#: Rows that are held as Python objects at a time.
-BLOCK = 2**13
-#: In place of a caption file's time of change, where there is none, or it could not be read.
-NO_CAPTION, CAPTION_UNREAD = -1, -2
+#: In place of a caption file's time of change, where it could not be read.
+CAPTION_UNREAD = -2
 
 
-def list_sources(sources: Sequence[Source], bar: Progress) -> pa.Table:
-    """Everything that the sources list, in order: the columns of a manifest that need no reading.
+#: Names that no further column may have: the batches' own keys, and the manifest's columns.
+RESERVED = frozenset(
+    {"image", "caption", "index", "original_size", "crop_top_left", "target_size", "valid", "mask"}
+    | {*SCHEMA.names}
+)
 
-    `reason` is set, and `mtime_ns` is -1, where a source itself refuses a file.
+_DEFAULTS: dict[str, Any] = {
+    "bytes": 0,
+    "mtime_ns": 0,
+    "container": "",
+    "offset": 0,
+    "reason": "",
+    "height": 0,
+    "width": 0,
+    "caption": None,
+    "caption_mtime_ns": NO_CAPTION,
+    "measured": False,
+}
+
+
+class Listing(NamedTuple):
+    """Everything that the sources list.
+
+    Attributes:
+        rows: One source after another: the columns of `LISTED`, `source`, `repeats`, `measured`
+            (false), and further columns. Where a source itself refuses an image, `reason` is set
+            and `mtime_ns` is -1.
+        containers: For each source, the files whose index is to be used again.
     """
-    folders = [os.path.realpath(s.root) if isinstance(s, FolderSource) else "" for s in sources]
-    tables = []
+
+    rows: pa.Table
+    containers: list[list[Container]]
+
+
+def list_sources(sources: Sequence[Source], earlier: Sequence[Earlier], bar: Progress) -> Listing:
+    """Everything that the sources list, in order: what is known of the images without reading them.
+
+    Args:
+        sources: What to list.
+        earlier: What is known of each from an earlier pass.
+        bar: Is told how many there are.
+
+    Raises:
+        DataError: If a source cannot be listed or holds nothing, two sources are the same, or
+            their further columns do not fit together.
+    """
+    folders = [_real_folder(source) for source in sources]
+    tables, containers = [], []
     for place, source in enumerate(sources):
         others = {folder for folder in folders[:place] + folders[place + 1 :] if folder}
-        if folders[place] in others:
+        if folders[place] in others or _is_listed(source, sources[:place]):
             raise DataError(
-                f"path={source.root!r} is listed twice among {len(sources)} sources, and an image "
+                f"path={source.label!r} is listed twice among {len(sources)} sources, and an image "
                 f"belongs to one. Keep one of them, and give it 'repeats'."
             )
-        blocks = [
-            _listed(block, place, source.repeats)
-            for block in _blocks(source.entries(apart_from=others), bar)
+        rows, indexed = _list(source, earlier[place], others, bar)
+        tables.append(_complete(rows, place, source.repeats))
+        containers.append(indexed)
+    return Listing(_together(tables, sources).combine_chunks(), containers)
+
+
+def _real_folder(source: Source) -> str:
+    if not isinstance(source, FolderSource):
+        return ""
+    return source.root if is_remote(source.root) else os.path.realpath(source.root)
+
+
+def _is_listed(source: Source, before: Sequence[Source]) -> bool:
+    identity = (source.root, source.identity())
+    return any((other.root, other.identity()) == identity for other in before)
+
+
+def _list(
+    source: Source, earlier: Earlier, others: Collection[str], bar: Progress
+) -> tuple[pa.Table, list[Container]]:
+    tables, containers = [], []
+    for rows, container in source.blocks(earlier=earlier, apart_from=others):
+        _check_names(rows, source)
+        bar.listed(len(rows))
+        tables.append(rows)
+        containers += [] if container is None else [container]
+    if not sum(map(len, tables)):
+        raise DataError(_empty(source))
+    return _united(tables, source), containers
+
+
+def _empty(source: Source) -> str:
+    if isinstance(source, FolderSource):
+        return (
+            f"path={source.root!r} holds no image: of its files, 0 have one of the "
+            f"{len(SUFFIXES)} known suffixes (.jpg, .png, .webp, ...). Check the path."
+        )
+    return f"path={source.label!r} names no image: it has 0 rows. Check the path."
+
+
+def _check_names(rows: pa.Table, source: Source) -> None:
+    taken = [name for name in rows.column_names if name in RESERVED and name not in LISTED.names]
+    if taken:
+        raise DataError(
+            f"path={source.label!r} has a column {taken[0]!r}, a name that the batches or the "
+            f"manifest use themselves; {len(RESERVED)} names are taken. Rename it, or leave it out "
+            f"with 'columns', a list of those to keep."
+        )
+
+
+def _united(tables: Sequence[pa.Table], source: Source) -> pa.Table:
+    """One table of several, each column of the type that holds all of its values."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        name, types = _in_conflict([table.schema for table in tables], error)
+        raise DataError(
+            f"path={source.label!r} has a column {name!r} of {len(types)} types that do not go "
+            f"together, {' and '.join(types)}. Give it one type, or leave it out with 'columns'."
+        ) from None
+
+
+def _together(tables: Sequence[pa.Table], sources: Sequence[Source]) -> pa.Table:
+    """The tables of all sources as one; further columns that one of them lacks are null there."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        name, types = _in_conflict([table.schema for table in tables], error)
+        having = [
+            f"{table.schema.field(name).type} in path={source.label!r}"
+            for table, source in zip(tables, sources, strict=True)
+            if name in table.column_names
         ]
-        if not blocks:
-            raise DataError(
-                f"path={source.root!r} holds no image: of its files, 0 have one of the "
-                f"{len(SUFFIXES)} known suffixes (.jpg, .png, .webp, ...). Check the path."
-            )
-        tables += blocks
-    return pa.concat_tables(tables).combine_chunks()
+        raise DataError(
+            f"column {name!r} has {len(types)} types that do not go together: "
+            f"{', '.join(having[:3])}. Give it one type, or leave it out with 'columns'."
+        ) from None
 
 
-def _blocks(entries: Iterator[Entry], bar: Progress) -> Iterator[list[Entry]]:
-    while block := list(islice(entries, BLOCK)):
-        bar.listed(len(block))
-        yield block
+def _in_conflict(schemas: Sequence[pa.Schema], error: Exception) -> tuple[str, list[str]]:
+    """The column whose types cannot be united, and these types."""
+    for name in dict.fromkeys(name for schema in schemas for name in schema.names):
+        fields = [schema.field(name) for schema in schemas if name in schema.names]
+        try:
+            pa.unify_schemas([pa.schema([f]) for f in fields], promote_options="permissive")
+        except pa.ArrowException:
+            return name, list(dict.fromkeys(str(field.type) for field in fields))
+    raise error
 
 
-def _listed(block: list[Entry], place: int, repeats: int) -> pa.Table:
-    paths, lengths, times, caption_times, reasons, containers, offsets = zip(*block, strict=True)
-    refused = np.array([bool(reason) for reason in reasons])
-    return _table(
-        path=list(paths),
-        source=np.full(len(block), place),
-        container=list(containers),
-        offset=np.array(offsets),
-        bytes=np.array(lengths),
-        mtime_ns=np.where(refused, -1, np.array(times)),
-        repeats=np.full(len(block), repeats),
-        caption_mtime_ns=np.where(refused, NO_CAPTION, np.array(caption_times)),
-        reason=list(reasons),
+def _complete(rows: pa.Table, place: int, repeats: int) -> pa.Table:
+    """The columns of a listing, those that the source leaves out included."""
+    count = len(rows)
+    fields = [*LISTED, *(SCHEMA.field(name) for name in ("source", "repeats", "measured"))]
+    defaults = _DEFAULTS | {"source": place, "repeats": repeats}
+    columns = {
+        field.name: rows.column(field.name).cast(field.type)
+        if field.name in rows.column_names
+        else pa.chunked_array([pa.repeat(pa.scalar(defaults[field.name], field.type), count)])
+        for field in fields
+    }
+    refused = pc.not_equal(columns["reason"], "")
+    columns["mtime_ns"] = pc.if_else(refused, pa.scalar(-1, pa.int64()), columns["mtime_ns"])
+    columns["caption_mtime_ns"] = pc.if_else(
+        refused, pa.scalar(NO_CAPTION, pa.int64()), columns["caption_mtime_ns"]
     )
-
-
-def _table(**columns: Any) -> pa.Table:
-    fields = [SCHEMA.field(name) for name in columns]
-    arrays = [
-        pa.array(column, field.type) for column, field in zip(columns.values(), fields, strict=True)
-    ]
-    return pa.table(arrays, schema=pa.schema(fields))
+    further = [name for name in rows.column_names if name not in columns]
+    columns |= {name: rows.column(name) for name in further}
+    schema = pa.schema([*fields, *(rows.schema.field(name) for name in further)])
+    return pa.table([columns[field.name] for field in schema], schema=schema)

@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["Entry", "Source"]
+import pyarrow as pa
+
+from lit_buckets.errors import ConfigError
+
+__all__ = [
+    "BLOCK",
+    "LISTED",
+    "NOTHING",
+    "NO_CAPTION",
+    "Block",
+    "Container",
+    "Earlier",
+    "Entry",
+    "MissingCaption",
+    "Source",
+    "as_blocks",
+    "check_repeats",
+]
+
+#: Rows that are held as Python objects at a time.
+BLOCK = 2**13
+#: In place of a caption file's time of change, where there is none.
+NO_CAPTION = -1
+
+#: What happens to images without a caption.
+MissingCaption = Literal["empty", "skip", "error"]
+
+#: Columns that a listing may have; only `path` it must. Others than these are further columns,
+#: which the batches carry.
+LISTED = pa.schema(
+    [
+        pa.field("path", pa.large_string()),  # relative to the root, and no other image's
+        pa.field("bytes", pa.int64()),  # length of the image; -1 if unknown
+        pa.field("mtime_ns", pa.int64()),  # its file's stamp
+        pa.field("container", pa.large_string()),  # the larger file that holds it, or ""
+        pa.field("offset", pa.int64()),  # where it begins in its container
+        pa.field("reason", pa.large_string()),  # why it is refused before it is opened, or ""
+        pa.field("height", pa.int32()),  # pixels, as displayed; 0 where the source does not know
+        pa.field("width", pa.int32()),
+        pa.field("caption", pa.large_string()),  # null where it lies in a file beside the image
+        pa.field("caption_mtime_ns", pa.int64()),  # that file's stamp; -1 where there is none
+    ]
+)
 
 
 class Entry(NamedTuple):
@@ -13,31 +56,71 @@ class Entry(NamedTuple):
 
     Attributes:
         path: Relative to the source's root, with "/" between its parts; valid Unicode.
-        bytes: Length of the file.
-        mtime_ns: Time of its last change, in nanoseconds.
+        bytes: Length of the file; -1 if unknown.
+        mtime_ns: Time of its last change in nanoseconds, or what stands for it (see `storage`).
         caption_mtime_ns: The same of its caption file; -1 if there is none.
         refused: Why the image cannot even be opened, as a short sentence; "" if it can.
-        container: The file that holds the image, relative to the source's root; "" where the image
-            is a file of its own.
-        offset: Where it begins in the container, in bytes.
     """
 
     path: str
     bytes: int
     mtime_ns: int
-    caption_mtime_ns: int = -1
+    caption_mtime_ns: int = NO_CAPTION
     refused: str = ""
-    container: str = ""
-    offset: int = 0
+
+
+class Container(NamedTuple):
+    """A file that holds the images of a block, as it was when it was indexed.
+
+    Attributes:
+        name: Relative to the source's root.
+        bytes: Its length.
+        change: Its stamp.
+        columns: Further columns that its images have, with their types.
+    """
+
+    name: str
+    bytes: int
+    change: int
+    columns: pa.Schema
+
+
+class Block(NamedTuple):
+    """A part of a listing.
+
+    Attributes:
+        rows: Columns of `LISTED`, and further ones.
+        container: The one file that holds these images and none of other blocks, if its index
+            shall be used again as long as it does not change.
+    """
+
+    rows: pa.Table
+    container: Container | None = None
+
+
+class Earlier(NamedTuple):
+    """What an earlier pass has found in the same source.
+
+    Attributes:
+        rows: Rows as in the manifest, images first.
+        containers: Files that were indexed, by name.
+    """
+
+    rows: pa.Table
+    containers: Mapping[str, Container]
+
+
+#: What is known of a source that was never listed.
+NOTHING = Earlier(LISTED.empty_table(), {})
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A place that lists images. What does not change while it is listed is a plain attribute.
+    """A place that lists images. What does not change while it is listed is a plain attribute."""
 
-    A kind of source that knows more than a folder does (a table of captions and columns, a tar
-    shard with offsets) adds defaulted fields to `Entry`; nothing else has to change with it.
-    """
+    @property
+    def label(self) -> str:
+        """What messages call it: the path of a folder, a table, a pattern of shards."""
 
     @property
     def root(self) -> str:
@@ -51,14 +134,23 @@ class Source(Protocol):
     def confined(self) -> bool:
         """Whether nothing outside the root may be read."""
 
-    def identity(self) -> Mapping[str, str | bool | None]:
-        """All that decides which images are listed, and how; `repeats` does not."""
+    @property
+    def missing_caption(self) -> MissingCaption:
+        """Whether images without a caption stay, are refused, or stop the setup pass."""
 
-    def entries(self, *, apart_from: Collection[str] = ()) -> Iterator[Entry]:
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides which images are listed, and how, as JSON can hold it.
+
+        `root`, `confined`, `repeats` and `missing_caption` are asked for by themselves.
+        """
+
+    def blocks(self, *, earlier: Earlier, apart_from: Collection[str]) -> Iterator[Block]:
         """List the images, in an order that is the same on every machine.
 
         Args:
-            apart_from: Roots of other sources. What lies inside one of them is left to it.
+            earlier: What is known; it may save opening large files, and changes nothing else.
+            apart_from: Real paths of folders that are sources of their own. A folder leaves
+                what lies inside one of them to it.
 
         Raises:
             DataError: If the source cannot be listed at all.
@@ -66,3 +158,26 @@ class Source(Protocol):
 
     def caption_path(self, path: str) -> str:
         """The caption file of an image that has one, relative to the root like `path`."""
+
+
+def as_blocks(entries: Iterable[Entry]) -> Iterator[Block]:
+    """Entries as Arrow tables, few of them at a time as Python objects."""
+    names = ["path", "bytes", "mtime_ns", "caption_mtime_ns", "reason"]
+    schema = pa.schema([LISTED.field(name) for name in names])
+    left = iter(entries)
+    while block := list(islice(left, BLOCK)):
+        columns = [list(column) for column in zip(*block, strict=True)]
+        yield Block(pa.table(columns, schema=schema))
+
+
+def check_repeats(repeats: object) -> None:
+    """Refuse what is no number of repeats.
+
+    Raises:
+        ConfigError: If it is no whole number, or less than 1.
+    """
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ConfigError(
+            f"repeats={repeats!r} must be a whole number of at least 1. "
+            f"Remove the source to leave its images out."
+        )

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import difflib
 import os
-import stat
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import SUFFIXES
-from lit_buckets.sources.base import Entry
+from lit_buckets.sources.base import (
+    Block,
+    Earlier,
+    MissingCaption,
+    as_blocks,
+    check_repeats,
+)
+from lit_buckets.sources.patterns import Selection
+from lit_buckets.sources.remote_walk import remote_walk
+from lit_buckets.sources.walk import Walk
+from lit_buckets.storage import absolute, is_remote, remote
 
-__all__ = ["FolderSource"]
+__all__ = ["FolderSource", "check_captions"]
 
 
 @dataclass(frozen=True)
@@ -30,54 +39,56 @@ class FolderSource:
     names. Other links lead out: they are refused by name, unless `follow_links` allows them.
 
     Attributes:
-        path: The folder; relative to the working directory, or absolute, or beginning with "~".
+        path: The folder; relative to the working directory, or absolute, or beginning with "~",
+            or a URL whose server lists folders.
         repeats: How often each image comes in an epoch; at least 1.
         captions: Suffix of the caption files, such as ".txt": "a/b.jpg" has "a/b.txt". None for
             no captions.
+        missing_caption: Whether images without a caption stay, are refused, or are an error.
+        include: Patterns of the files that are meant (see `Selection`); None for all.
+        exclude: Patterns of files and folders that are left out; None for none.
         follow_links: Whether links may lead out of the folder.
 
     Raises:
-        ConfigError: If `repeats` or `captions` is out of its range.
+        ConfigError: If an attribute is out of its range.
     """
 
     path: str | os.PathLike[str]
     repeats: int = 1
     captions: str | None = ".txt"
-    follow_links: bool = field(default=False, kw_only=True)
+    _: KW_ONLY
+    missing_caption: MissingCaption = "empty"
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.repeats, bool) or not isinstance(self.repeats, int) or self.repeats < 1:
-            raise ConfigError(
-                f"repeats={self.repeats!r} must be a whole number of at least 1. "
-                f"Remove the source to leave its images out."
-            )
-        if self.captions is not None and (
-            not self.captions.startswith(".")
-            or "/" in self.captions
-            or self.captions.lower() in SUFFIXES
-        ):
-            raise ConfigError(
-                f"captions={self.captions!r} must be the suffix of text files, with its dot. "
-                f"Write '.txt', or null for no captions."
-            )
+        check_repeats(self.repeats)
+        check_captions(self.captions, self.missing_caption)
+        Selection(self.include, self.exclude)
 
     @property
     def root(self) -> str:
-        """Absolute path of the folder; links in it are kept as they are."""
-        return os.path.abspath(Path(self.path).expanduser())  # noqa: PTH100 - not resolved
+        """Absolute path of the folder, or its URL; links in it are kept as they are."""
+        return absolute(self.path)
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return self.root
 
     @property
     def confined(self) -> bool:
         """Whether nothing outside the folder may be read."""
         return not self.follow_links
 
-    def identity(self) -> Mapping[str, str | bool | None]:
+    def identity(self) -> Mapping[str, Any]:
         """All that decides which images are listed, and how."""
         return {
             "kind": "folder",
-            "root": self.root,
             "captions": self.captions,
-            "follow_links": self.follow_links,
+            "include": self.include and list(self.include),
+            "exclude": self.exclude and list(self.exclude),
         }
 
     def caption_path(self, path: str) -> str:
@@ -89,156 +100,66 @@ class FolderSource:
         """
         return path[: path.rfind(".")] + (self.captions or "")
 
-    def entries(self, *, apart_from: Collection[str] = ()) -> Iterator[Entry]:
+    def blocks(self, *, earlier: Earlier, apart_from: Collection[str] = ()) -> Iterator[Block]:
         """List the images, sorted by their relative path.
 
         Args:
+            earlier: Not needed.
             apart_from: Real paths of folders that are not entered.
 
         Returns:
-            One entry for each image file, also for those that are refused by their name or as a
+            One row for each image file, also for those that are refused by their name or as a
             link, and one for each folder that cannot be listed.
 
         Raises:
             DataError: If there is no such folder, or it may not be read.
         """
-        root = self.root
-        try:
-            with os.scandir(root):
-                pass
-        except OSError as error:
-            raise DataError(_not_a_folder(root, error)) from None
-        return _Walk(self, apart_from).entries()
+        root, selection = self.root, Selection(self.include, self.exclude)
+        if is_remote(root):
+            _check_remote(root)
+            entries = remote_walk(root, selection, self.captions, apart_from)
+        else:
+            _check_folder(root)
+            entries = Walk(root, selection, self.captions, self.follow_links, apart_from).entries()
+        return as_blocks(entries)
 
 
-class _Item(NamedTuple):
-    """What a listing holds at one place of its order; an entry, or a folder to enter."""
+def check_captions(captions: str | None, missing_caption: str) -> None:
+    """Refuse what is no suffix of caption files, and a policy for captions that nobody looks for.
 
-    key: str  # relative path, with a final "/" for a folder: sorts as the full paths do
-    entry: Entry | None = None
-
-
-class _Walk:
-    """One pass over a folder."""
-
-    def __init__(self, source: FolderSource, apart_from: Collection[str]) -> None:
-        self.captions = source.captions
-        self.follow_links = source.follow_links
-        self.root = source.root
-        self.real_root = os.path.realpath(self.root)
-        self.left_out = {*apart_from} - {self.real_root}
-        self.entered: set[str] = set()  # real paths; filled only where links are followed
-
-    def entries(self) -> Iterator[Entry]:
-        stack = [iter(self._list(""))]  # no recursion: paths may be deeper than Python's limit
-        while stack:
-            item = next(stack[-1], None)
-            if item is None:
-                stack.pop()
-            elif item.entry is not None:
-                yield item.entry
-            elif self._enters(item.key):
-                stack.append(iter(self._list(item.key)))
-
-    def _list(self, folder: str) -> list[_Item]:
-        """Everything of interest in one folder, sorted; `folder` ends in "/" or is empty."""
-        try:
-            with os.scandir(f"{self.root}/{folder}") as listing:
-                files = [file for file in listing if not file.name.startswith(".")]
-        except OSError as error:
-            reason = f"cannot be opened: folder not listed, {error.strerror or error}"
-            return [_Item(folder, Entry(_unicode(folder)[0], 0, 0, refused=reason))]
-        suffix = self.captions
-        texts = {file.name: file for file in files if file.name.endswith(suffix)} if suffix else {}
-        items = (self._item(folder, file, texts) for file in files)
-        return sorted((item for item in items if item is not None), key=lambda item: item.key)
-
-    def _item(
-        self, folder: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
-    ) -> _Item | None:
-        path = folder + file.name
-        try:
-            if file.is_symlink():
-                return self._link(path, file, texts)
-            if file.is_dir(follow_symlinks=False):
-                return _Item(path + "/")
-            if not _is_image(file.name) or not file.is_file(follow_symlinks=False):
-                return None
-            return _Item(path, self._entry(path, file, texts))
-        except OSError as error:
-            reason = f"cannot be opened: {error.strerror or error}"
-            return _Item(path, Entry(_unicode(path)[0], 0, 0, refused=reason))
-
-    def _entry(
-        self, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
-    ) -> Entry:
-        status = file.stat()
-        name, refused = _unicode(path)
-        text = texts.get(file.name[: file.name.rfind(".")] + (self.captions or ""))
-        caption_mtime_ns = -1
-        if text is not None and text.is_file():
-            caption_mtime_ns = text.stat().st_mtime_ns
-            if text.is_symlink() and not self.follow_links and not self._inside(text.path):
-                refused = refused or f"its caption {text.name!r} is {_LEADS_OUT}"
-        return Entry(name, status.st_size, status.st_mtime_ns, caption_mtime_ns, refused)
-
-    def _link(
-        self, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
-    ) -> _Item | None:
-        try:
-            mode = file.stat().st_mode
-        except OSError as error:  # leads nowhere, or round in a circle
-            reason = f"cannot be opened: a link, {error.strerror or error}"
-            refusal = _Item(path, Entry(_unicode(path)[0], 0, 0, refused=reason))
-            return refusal if _is_image(file.name) else None
-        is_folder, inside = stat.S_ISDIR(mode), self._inside(file.path)
-        if not is_folder and not (_is_image(file.name) and stat.S_ISREG(mode)):
-            return None
-        if is_folder and (inside or self._holds_root(file.path)):
-            return None  # its images come by their own names
-        if not inside and not self.follow_links:
-            return _Item(path, Entry(_unicode(path)[0], 0, 0, refused=_LEADS_OUT))
-        if is_folder:
-            return _Item(path + "/")
-        return _Item(path, self._entry(path, file, texts))
-
-    def _enters(self, folder: str) -> bool:
-        """Whether to enter a folder: not if it is another source's, or was entered before.
-
-        Asked in the order of the paths: of two links to one folder, the first always wins.
-        """
-        if not self.left_out and not self.follow_links:
-            return True
-        real = os.path.realpath(f"{self.root}/{folder}")
-        if real in self.left_out or real in self.entered:
-            return False
-        self.entered.add(real)
-        return True
-
-    def _inside(self, link: str) -> bool:
-        target = os.path.realpath(link)
-        return target == self.real_root or target.startswith(self.real_root.rstrip("/") + "/")
-
-    def _holds_root(self, link: str) -> bool:
-        return self.real_root.startswith(os.path.realpath(link).rstrip("/") + "/")
+    Raises:
+        ConfigError: If one of them is wrong.
+    """
+    if captions is not None and (
+        not captions.startswith(".") or "/" in captions or captions.lower() in SUFFIXES
+    ):
+        raise ConfigError(
+            f"captions={captions!r} must be the suffix of text files, with its dot. "
+            f"Write '.txt', or null for no captions."
+        )
+    if captions is None and missing_caption != "empty":
+        raise ConfigError(
+            f"missing_caption={missing_caption!r} needs captions; captions is null, so no image "
+            f"has one. Set missing_caption='empty'."
+        )
 
 
-_LEADS_OUT = "a link that leads out of the source's folder; follow_links would allow it"
-
-
-def _is_image(name: str) -> bool:
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in SUFFIXES
-
-
-def _unicode(path: str) -> tuple[str, str]:
-    """A path that can be stored as UTF-8, and why the file is refused if that is not its name."""
+def _check_remote(root: str) -> None:
     try:
-        path.encode()
-    except UnicodeEncodeError:
-        stored = os.fsencode(path).decode("utf-8", "backslashreplace")
-        return stored, "the name is not valid UTF-8; rename the file"
-    return path, ""
+        remote.found_in(root)
+    except OSError as error:
+        raise DataError(
+            f"path={root!r} cannot be listed: {error.strerror}. Check the URL, and that its server "
+            f"lists folders."
+        ) from None
+
+
+def _check_folder(root: str) -> None:
+    try:
+        with os.scandir(root):
+            pass
+    except OSError as error:
+        raise DataError(_not_a_folder(root, error)) from None
 
 
 def _not_a_folder(root: str, error: OSError) -> str:

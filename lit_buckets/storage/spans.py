@@ -1,4 +1,4 @@
-"""Bytes of images, wherever they lie: in a file of their own, or a stretch of a larger one."""
+"""Where bytes lie, and how they are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Span", "confined", "is_remote", "read", "stamp"]
+from lit_buckets.storage import remote
+
+__all__ = ["Span", "absolute", "confined", "is_remote", "joined", "read", "stamp"]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[^/]*)?://")
 
@@ -37,11 +39,40 @@ def is_remote(path: str) -> bool:
     return _SCHEME.match(path) is not None
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """A path that means the same in every working directory; links in it are kept as they are.
+
+    Example:
+        >>> absolute("s3://bucket/photos/"), absolute("file:///data/photos")
+        ('s3://bucket/photos', '/data/photos')
+    """
+    text = os.fspath(path)
+    for scheme in ("file://", "local://"):
+        text = text.removeprefix(scheme)
+    if is_remote(text):
+        return text.rstrip("/")
+    return os.path.abspath(Path(text).expanduser())  # noqa: PTH100 - not resolved
+
+
+def joined(root: str, path: str) -> str:
+    """A path as seen from a root; one that is absolute, or a URL, stays as it is.
+
+    Example:
+        >>> joined("/data", "cats/tom.jpg"), joined("/data", "/else/where.jpg")
+        ('/data/cats/tom.jpg', '/else/where.jpg')
+        >>> joined("", "cats/tom.jpg")  # the working directory
+        'cats/tom.jpg'
+    """
+    if not root or path.startswith("/") or (":" in path and is_remote(path)):
+        return path
+    return root + path if root.endswith("/") else f"{root}/{path}"
+
+
 def confined(root: str, path: str) -> str:
     """A path below a root, joined to it.
 
     Args:
-        root: A folder; links in it are followed.
+        root: A folder, or its URL; links in it are followed.
         path: Relative to the root, with "/" between its parts.
 
     Returns:
@@ -52,12 +83,12 @@ def confined(root: str, path: str) -> str:
     """
     if path.startswith("/") or is_remote(path) or ".." in path.split("/"):
         raise ValueError(f"{path!r} may lead out of {root!r}, the root of its source")
-    joined = f"{root.rstrip('/')}/{path}"
+    whole = joined(root, path)
     if not is_remote(root):
         real_root = os.path.realpath(root).rstrip("/") + "/"
-        if not os.path.realpath(joined).startswith(real_root):
+        if not os.path.realpath(whole).startswith(real_root):
             raise ValueError(f"{path!r} is a link that leads out of {root!r}, its source's root")
-    return joined
+    return whole
 
 
 def read(span: Span) -> bytes:
@@ -67,6 +98,8 @@ def read(span: Span) -> bytes:
         OSError: If the file cannot be opened or read, or ends before the span does.
         ValueError: If its name is none that a file can have.
     """
+    if is_remote(span.file):
+        return remote.read(*span)
     if span.length < 0 and not span.offset:
         return Path(span.file).read_bytes()
     with io.FileIO(span.file) as file:
@@ -80,10 +113,17 @@ def read(span: Span) -> bytes:
 
 
 def stamp(span: Span) -> tuple[int, int]:
-    """Length in bytes, and time of the file's last change in nanoseconds.
+    """What tells whether bytes have changed: their length, and a number that changes with the file.
+
+    For a file of this machine the number is the time of its last change in nanoseconds; for
+    a remote one it follows from what its server says (see `lit_buckets.storage.remote.stamp`).
 
     Raises:
         OSError: If the file cannot be found.
     """
-    status = Path(span.file).stat()
-    return status.st_size if span.length < 0 else span.length, status.st_mtime_ns
+    if is_remote(span.file):
+        length, change = remote.stamp(span.file)
+    else:
+        status = Path(span.file).stat()
+        length, change = status.st_size, status.st_mtime_ns
+    return length if span.length < 0 else span.length, change

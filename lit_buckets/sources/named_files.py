@@ -1,0 +1,158 @@
+"""Files that a source names one by one: whether they are there, inside its root, and how large."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lit_buckets.storage import is_remote, joined, remote
+
+__all__ = ["Files", "Names", "clean"]
+
+_LEADS_OUT = r"^/|^[A-Za-z][A-Za-z0-9+.-]*(::[^/]*)?://|(^|/)\.\.(/|$)"
+_OUTSIDE = "its path may lead out of the source's root; allow_outside would allow it"
+_LINK = "a link that leads out of the source's root; allow_outside would allow it"
+_FOLDERS = 64  # remote folders whose listings are kept
+
+
+class Names(NamedTuple):
+    """Paths that name one image each, and why some of them are refused; "" for the others."""
+
+    paths: pa.ChunkedArray
+    reasons: pa.ChunkedArray
+
+
+def clean(paths: pa.ChunkedArray, *, confined: bool, is_web: bool = False) -> Names:
+    """Make the paths of a table into names.
+
+    A row without a path, or with one that an earlier row has, is refused and named by its number,
+    counted from 1.
+
+    Args:
+        paths: Of type large_string; relative to the root.
+        confined: Whether what may lead out of the root is refused.
+        is_web: Whether the root is on a web server, where "?" and "#" end a path.
+
+    Example:
+        >>> names = clean(pa.chunked_array([["a.jpg", "../b.jpg", "./a.jpg"]]), confined=True)
+        >>> names.paths.to_pylist()
+        ['a.jpg', '../b.jpg', 'a.jpg (row 3)']
+        >>> names.reasons.to_pylist()[2]
+        'row 1 of the table names it already'
+    """
+    paths = pc.replace_substring_regex(pc.fill_null(paths, ""), r"^(\./+)+", "")
+    if is_web:
+        paths = pc.replace_substring(pc.replace_substring(paths, "#", "%23"), "?", "%3F")
+    first = pc.index_in(paths, value_set=paths.combine_chunks()).to_numpy()
+    empty = pc.equal(paths, "").to_numpy()
+    again = ~empty & (first != np.arange(len(paths)))
+    outside = pc.match_substring_regex(paths, _LEADS_OUT).to_numpy() & confined
+    numbered, refused = np.flatnonzero(empty | again), np.flatnonzero(empty | again | outside)
+    given = paths.take(pa.array(numbered)).to_pylist()
+    names = [
+        f"{path} (row {row + 1})".strip()
+        for path, row in zip(given, numbered.tolist(), strict=True)
+    ]
+    reasons = [
+        "its row of the table names no file"
+        if empty[row]
+        else f"row {first[row] + 1} of the table names it already"
+        if again[row]
+        else _OUTSIDE
+        for row in refused.tolist()
+    ]
+    return Names(
+        _replaced(paths, numbered, names),
+        _replaced(pa.chunked_array([pa.repeat("", len(paths))]), refused, reasons),
+    )
+
+
+def _replaced(
+    column: pa.ChunkedArray, rows: npt.NDArray[np.int64], values: list[str]
+) -> pa.ChunkedArray:
+    """The column with other values in some rows, which ascend."""
+    mask = np.zeros(len(column), dtype=bool)
+    mask[rows] = True
+    whole = column.cast(pa.large_string()).combine_chunks()
+    return pa.chunked_array(
+        [pc.replace_with_mask(whole, pa.array(mask), pa.array(values, pa.large_string()))]
+    )
+
+
+class Files:
+    """Looks at files below a root.
+
+    Args:
+        root: A folder or its URL.
+        confined: Whether links that lead out of it are refused.
+    """
+
+    def __init__(self, root: str, *, confined: bool) -> None:
+        self._root, self._confined = root, confined
+        self._real_root = "" if is_remote(root) else os.path.realpath(root).rstrip("/") + "/"
+        self._holds = lru_cache(2**16)(self._holds_folder)
+        self._listed: dict[str, dict[str, tuple[int, int]]] = {}
+
+    def look(self, paths: Sequence[str]) -> list[tuple[int, int, str]]:
+        """Length, stamp, and why it is refused, of each file."""
+        if any(is_remote(joined(self._root, path)) for path in paths):
+            return self._look_far(paths)
+        return [self._look_here(path) for path in paths]
+
+    def _look_here(self, path: str) -> tuple[int, int, str]:
+        whole = joined(self._root, path)
+        try:
+            status = os.lstat(whole)
+            if self._confined and not self._is_inside(whole, status):
+                return 0, 0, _LINK
+            if stat.S_ISLNK(status.st_mode):
+                status = os.stat(whole)  # noqa: PTH116 - many times faster than pathlib
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            return 0, 0, f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+        if not stat.S_ISREG(status.st_mode):
+            return 0, 0, "not a file"
+        return status.st_size, status.st_mtime_ns, ""
+
+    def _is_inside(self, whole: str, status: os.stat_result) -> bool:
+        if stat.S_ISLNK(status.st_mode):
+            return os.path.realpath(whole).startswith(self._real_root)
+        return self._holds(whole[: whole.rfind("/") + 1])
+
+    def _holds_folder(self, folder: str) -> bool:
+        return (os.path.realpath(folder).rstrip("/") + "/").startswith(self._real_root)
+
+    def _look_far(self, paths: Sequence[str]) -> list[tuple[int, int, str]]:
+        urls = [joined(self._root, path) for path in paths]
+        found = self._from_listings(urls) or remote.stamps(urls)
+        return [
+            (0, 0, f"cannot be opened: {one.strerror}") if isinstance(one, OSError) else (*one, "")
+            for one in found
+        ]
+
+    def _from_listings(self, urls: Sequence[str]) -> list[tuple[int, int] | OSError] | None:
+        """Stamps from a few listings of whole folders, where those can be had and pay off."""
+        folders = {url[: url.rfind("/")] for url in urls}
+        if 8 * len(folders) > len(urls) or any(url.startswith("http") for url in urls):
+            return None
+        self._listed = dict([*self._listed.items()][-_FOLDERS:])
+        for folder in sorted(folders - self._listed.keys()):
+            try:
+                found = remote.found_in(folder)
+            except OSError:
+                found = []
+            self._listed[folder] = {
+                one.name: (one.bytes, one.change) for one in found if not one.is_folder
+            }
+        missing = FileNotFoundError(2, os.strerror(2))
+        return [
+            self._listed[url[: url.rfind("/")]].get(url[url.rfind("/") + 1 :], missing)
+            for url in urls
+        ]

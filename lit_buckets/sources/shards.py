@@ -1,0 +1,188 @@
+"""Tar shards in WebDataset's layout, read where they lie: nothing is extracted."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import KW_ONLY, dataclass
+from glob import glob
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+from braceexpand import braceexpand
+
+from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.headers import Content, FileContent
+from lit_buckets.sources.base import Block, Earlier
+from lit_buckets.sources.columns import Columns
+from lit_buckets.sources.folder import check_captions
+from lit_buckets.sources.shard_rows import index, taken_over
+from lit_buckets.sources.tar import COMPRESSED
+from lit_buckets.storage import Span, absolute, is_remote, joined, remote, stamp
+
+__all__ = ["ShardSource"]
+
+_MAGIC, _GLOB = re.compile(r"[*?\[{]"), re.compile(r"[*?\[]")
+_MOST = 10**6  # shards
+_AT_ONCE = 8  # remote shards
+
+
+@dataclass(frozen=True)
+class ShardSource(Columns):
+    """The images of tar shards, in the order of the shards' names and of their members.
+
+    Members that share a name up to its first dot are a sample: an image, its caption (``.txt``),
+    a class (``.cls``), columns (``.json``), further images. Members with other suffixes are not
+    read. A sample without an image, or with several of which none is chosen, is refused by name.
+
+    Shards are indexed once; later passes index those that are new or have changed.
+
+    Attributes:
+        path: A shard, a pattern with ``*``, ``?``, ``[...]`` and braces (``{000..099}``), a folder
+            of shards, or the URL of one of these.
+        captions: Suffix of the members that hold captions; None for none.
+
+    Raises:
+        ConfigError: If an attribute is out of its range, or the shards are compressed.
+    """
+
+    path: str | os.PathLike[str]
+    _: KW_ONLY
+    captions: str | None = ".txt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_captions(self.captions, "empty")
+        suffix = next((each for each in COMPRESSED if self.label.lower().endswith(each)), None)
+        if suffix is not None:
+            raise ConfigError(
+                f"path={self.label!r} must be uncompressed tar shards; members of a {suffix} "
+                f"cannot be read at random, and 1 image would cost it all. Decompress them."
+            )
+
+    @property
+    def label(self) -> str:
+        """The pattern, absolute."""
+        pattern = absolute(self.path)
+        is_pattern = pattern.endswith(".tar") or _MAGIC.search(pattern.rpartition("/")[2])
+        if is_pattern or pattern.lower().endswith(COMPRESSED):
+            return pattern
+        return f"{pattern}/*.tar"
+
+    @property
+    def root(self) -> str:
+        """The folder, or its URL, that the pattern begins with."""
+        pattern = self.label
+        first = _MAGIC.search(pattern)
+        return pattern[: pattern.rfind("/", 0, first.start() if first else None)] or "/"
+
+    @property
+    def confined(self) -> bool:
+        """Nothing but the shards is read."""
+        return True
+
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides which images are listed, and how."""
+        return {
+            "kind": "shards",
+            "pattern": self.label,
+            "captions": self.captions,
+            **self.column_options(),
+        }
+
+    def caption_path(self, path: str) -> str:
+        """No image has a caption file."""
+        raise DataError(f"path={self.label!r} holds the captions itself; {path!r} has no file.")
+
+    def blocks(self, *, earlier: Earlier, apart_from: Collection[str] = ()) -> Iterator[Block]:
+        """The images of each shard.
+
+        Args:
+            earlier: Shards that are as they were are not indexed again.
+            apart_from: Not needed.
+
+        Raises:
+            ConfigError: If a column is not clear, or the pattern cannot be read.
+            DataError: If no shard matches, or a column has values of several types.
+        """
+        known = taken_over(earlier)
+
+        def block(name: str) -> Block:
+            url = joined(self.root, name)
+            try:
+                length, change = stamp(Span(url))
+                there = known(name, length, change)
+                return self._index(url, name, length, change) if there is None else there
+            except OSError as error:
+                reason = f"cannot be opened: {error.strerror or error}"
+                return Block(pa.table({"path": [name], "reason": [reason]}))
+
+        names = _matching(self.label, self.root)
+        if not is_remote(self.root):
+            yield from map(block, names)
+            return
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lit_buckets_shards") as pool:
+            yield from pool.map(block, names)
+
+    def _index(self, url: str, name: str, length: int, change: int) -> Block:
+        def of(archive: Content) -> Block:
+            return index(archive, name, change, self, captions=self.captions, label=self.label)
+
+        if is_remote(url):
+            return of(remote.RemoteContent(url, 0, length))
+        with closing(FileContent(url)) as archive:
+            return of(archive)
+
+
+def _matching(pattern: str, root: str) -> list[str]:
+    """The shards that a pattern means, relative to the root, sorted; without "*", those it names.
+
+    Raises:
+        ConfigError: If the pattern cannot be read, or names too many shards.
+        DataError: If there are none.
+    """
+    found: set[str] = set()
+    for each in _without_braces(pattern):
+        if not _GLOB.search(each):
+            found.add(each)
+        elif is_remote(each):
+            found.update(_listed(each))
+        else:
+            found.update(glob(each, recursive=True))  # noqa: PTH207 - sorted below, and many
+    if not found:
+        raise DataError(
+            f"path={pattern!r} matches no shard; there are 0 files of such a name in {root!r}. "
+            f"Check the pattern."
+        )
+    return sorted(path[len(joined(root, "")) :] for path in found)
+
+
+def _without_braces(pattern: str) -> list[str]:
+    if "{" not in pattern:
+        return [pattern]
+    try:
+        names = list(islice(braceexpand(pattern, escape=False), _MOST + 1))
+    except ValueError:
+        raise ConfigError(
+            f"path={pattern!r} must close each brace that it opens; it has {pattern.count('{')} of "
+            f"the one and {pattern.count('}')} of the other. Write for instance {{000..099}}."
+        ) from None
+    if len(names) > _MOST:
+        raise ConfigError(
+            f"path={pattern!r} names too many shards; there are more than {_MOST:,}. "
+            f"Use '*' for those that exist."
+        )
+    return names
+
+
+def _listed(pattern: str) -> list[str]:
+    try:
+        return remote.matching(pattern)
+    except OSError as error:
+        raise DataError(
+            f"path={pattern!r} cannot be listed: {error.strerror}. Name the shards, with braces."
+        ) from None

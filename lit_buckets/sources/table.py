@@ -1,0 +1,130 @@
+"""A table that names image files: CSV, JSON lines or Parquet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.sources.base import BLOCK, Block, Earlier
+from lit_buckets.sources.columns import (
+    AUTO,
+    CAPTION_NAMES,
+    IMAGE_NAMES,
+    Columns,
+    captions_of,
+    further_of,
+    sizes_of,
+    text,
+)
+from lit_buckets.sources.named_files import Files, clean
+from lit_buckets.sources.table_files import TABLE_SUFFIXES, read_table, suffix_of
+from lit_buckets.storage import absolute
+
+__all__ = ["TableSource"]
+
+
+@dataclass(frozen=True)
+class TableSource(Columns):
+    """Image files that the rows of a table name, in the order of the rows.
+
+    A row is refused by name if its file is missing or no file at all, if an earlier row names
+    the same file, or if its path leads out of the root (it is absolute, has a "..", or is a link)
+    and `allow_outside` does not allow it. Other files in the root are not part of the dataset.
+
+    Attributes:
+        path: The table, or its URL; its suffix says how it is written.
+        image_root: Folder or URL that the table's paths begin at; None for the table's folder.
+        allow_outside: Whether paths and links may lead out of it.
+
+    Raises:
+        ConfigError: If an attribute is out of its range.
+    """
+
+    path: str | os.PathLike[str]
+    _: KW_ONLY
+    image_root: str | os.PathLike[str] | None = None
+    allow_outside: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not suffix_of(self.label):
+            raise ConfigError(
+                f"path={self.label!r} must be a table; its suffix is none of the "
+                f"{len(TABLE_SUFFIXES)} known, {', '.join(TABLE_SUFFIXES)}. Rename it."
+            )
+
+    @property
+    def label(self) -> str:
+        """Absolute path of the table, or its URL."""
+        return absolute(self.path)
+
+    @property
+    def root(self) -> str:
+        """What the paths in the table begin at."""
+        if self.image_root is not None:
+            return absolute(self.image_root)
+        return self.label[: self.label.rfind("/")] or "/"
+
+    @property
+    def confined(self) -> bool:
+        """Whether nothing outside the root may be read."""
+        return not self.allow_outside
+
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides which images are listed, and how."""
+        return {"kind": "table", "table": self.label, **self.column_options()}
+
+    def caption_path(self, path: str) -> str:
+        """No image has a caption file."""
+        raise DataError(f"path={self.label!r} holds the captions itself; {path!r} has no file.")
+
+    def blocks(self, *, earlier: Earlier, apart_from: Collection[str] = ()) -> Iterator[Block]:
+        """One row of the listing for each row of the table.
+
+        Args:
+            earlier: Not needed: the table is read each time, the images are not.
+            apart_from: Not needed: what a table names is meant.
+
+        Raises:
+            ConfigError: If the table lacks a column that is asked for.
+            DataError: If the table cannot be read, or a column is of a wrong type.
+        """
+        given = (self.image_column, self.caption_column)
+        as_text = {*IMAGE_NAMES, *CAPTION_NAMES, *(name for name in given if name)} - {AUTO}
+        table = read_table(self.label, as_text=as_text)
+        roles = self.roles(table.column_names, self.label)
+        names = clean(
+            text(table.column(roles.image), roles.image, self.label),
+            confined=self.confined,
+            is_web=self.root.startswith(("http://", "https://")),
+        )
+        rows = pa.table(
+            {
+                "path": names.paths,
+                "reason": names.reasons,
+                "caption": captions_of(table, roles.caption, self.label),
+                **sizes_of(table, roles, self.label),
+                **further_of(table, roles.further, self.label),
+            }
+        )
+        files = Files(self.root, confined=self.confined)
+        for low in range(0, len(rows), BLOCK):
+            yield Block(_looked_at(rows.slice(low, BLOCK), files))
+
+
+def _looked_at(rows: pa.Table, files: Files) -> pa.Table:
+    """The rows with what their files look like."""
+    paths, reasons = (rows.column(name).to_pylist() for name in ("path", "reason"))
+    wanted = [path for path, reason in zip(paths, reasons, strict=True) if not reason]
+    looks = iter(files.look(wanted))
+    found = [(0, 0, reason) if reason else next(looks) for reason in reasons]
+    lengths, stamps, refused = zip(*found, strict=True)
+    place = rows.column_names.index("reason")
+    rows = rows.set_column(place, "reason", pa.array(refused, pa.large_string()))
+    rows = rows.append_column("bytes", pa.array(lengths, pa.int64()))
+    return rows.append_column("mtime_ns", pa.array(stamps, pa.int64()))

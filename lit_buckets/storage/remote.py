@@ -1,0 +1,250 @@
+"""Files of other machines, read in ranges. The only place that knows fsspec.
+
+Each call asks fsspec for its file system anew: its instances and their event loops belong to one
+process, and a loader's workers are others. fsspec keeps them, so that costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from typing import Any, NamedTuple, TypeVar
+
+import fsspec
+
+from lit_buckets.errors import DataError
+
+__all__ = ["Found", "RemoteContent", "found_in", "matching", "read", "stamp", "stamps"]
+
+_AT_ONCE = 32  # requests
+_RANGE, _LARGEST, _KEPT = 2**16, 2**22, 8  # bytes of a range, and how many are kept
+_PAUSES = (0.1, 0.5)  # seconds before a request that failed is tried again
+
+_T = TypeVar("_T")
+
+
+class Found(NamedTuple):
+    """What a remote folder holds at one name.
+
+    Attributes:
+        name: Its last part, as the server writes it.
+        is_folder: Whether it is a folder.
+        bytes: Its length; -1 where the listing does not tell.
+        change: As in `stamp`; 0 where the listing does not tell.
+    """
+
+    name: str
+    is_folder: bool
+    bytes: int
+    change: int
+
+
+def read(url: str, offset: int = 0, length: int = -1) -> bytes:
+    """Bytes of a remote file.
+
+    Args:
+        url: The file.
+        offset: Where they begin.
+        length: How many; -1 for all up to the end.
+
+    Raises:
+        OSError: If they cannot be had, after three tries, or are fewer.
+        DataError: If no file system is known, or installed, for such a URL.
+    """
+    if length == 0:
+        return b""
+    if length < 0:
+        return _tried(url, lambda system, path: system.cat_file(path))[offset:]
+    end = offset + length
+    content = _tried(url, lambda system, path: system.cat_file(path, start=offset, end=end))
+    if len(content) > length:  # the server knows no ranges, and sent the whole file
+        content = content[offset:end]
+    if len(content) < length:
+        raise OSError(
+            errno.EIO, f"ends {length - len(content):,} bytes before what was to be read", url
+        )
+    return content
+
+
+def stamp(url: str) -> tuple[int, int]:
+    """Length of a remote file in bytes, and a number that changes when the file does.
+
+    The number is a hash of its ETag or checksum; without one, its time of last change in
+    nanoseconds; without that, 0, and a change of the same length goes unnoticed. A length of -1
+    means that the server does not tell.
+
+    Raises:
+        OSError: If there is no such file, or the server does not answer.
+        DataError: If no file system is known, or installed, for such a URL.
+    """
+    return _stamped(_tried(url, lambda system, path: system.info(path)))
+
+
+def stamps(urls: Iterable[str]) -> list[tuple[int, int] | OSError]:
+    """Stamps of many files, asked for at once, in the order of the URLs; errors in their place."""
+
+    def one(url: str) -> tuple[int, int] | OSError:
+        try:
+            return stamp(url)
+        except OSError as error:
+            return error
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lit_buckets_stamps") as pool:
+        return list(pool.map(one, urls))
+
+
+def found_in(url: str) -> list[Found]:
+    """What a remote folder holds, in no particular order.
+
+    Raises:
+        OSError: If it cannot be listed.
+        DataError: If no file system is known, or installed, for such a URL.
+    """
+    folder = url.rstrip("/") + "/"
+
+    def ask(system: Any, path: str) -> Iterator[Found]:
+        system.invalidate_cache()
+        prefix = system._strip_protocol(folder).rstrip("/") + "/"
+        for info in system.ls(folder if prefix == folder else path, detail=True):
+            name = str(info["name"])
+            inside = name.removeprefix(prefix).rstrip("/")
+            # a web page may link to anything; a store may list the folder itself
+            if name.startswith(prefix) and inside and not set(inside) & set("/?#"):
+                yield Found(inside, info["type"] == "directory", *_stamped(info))
+
+    return _tried(url, lambda system, path: list(ask(system, path)))
+
+
+def matching(pattern: str) -> list[str]:
+    """URLs that match a pattern with ``*`` and ``[...]``, sorted.
+
+    Raises:
+        OSError: If the server does not answer.
+        DataError: If no file system is known, or installed, for such a URL.
+    """
+
+    def ask(system: Any, path: str) -> list[str]:
+        system.invalidate_cache()
+        return sorted(map(system.unstrip_protocol, system.glob(path)))
+
+    return _tried(pattern, ask)
+
+
+class RemoteContent:
+    """A remote file or a stretch of it, of which only what is asked for is fetched.
+
+    Reads are answered from the last few ranges that were fetched. A range holds 64 KiB, enough for
+    most headers; where reads go on from there, ranges grow twofold, up to 4 MiB.
+
+    Args:
+        url: The file.
+        offset: Where the stretch begins, in bytes.
+        length: How long it is; -1 if that is not known: then the whole file is fetched.
+    """
+
+    def __init__(self, url: str, offset: int = 0, length: int = -1) -> None:
+        self._url, self._offset = url, offset
+        self._ranges: deque[tuple[int, bytes]] = deque(maxlen=_KEPT)
+        if length < 0:
+            content = read(url, offset)
+            self._ranges.append((0, content))
+            length = len(content)
+        self._length = length
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are."""
+        return self._length
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Bytes from a position on: fewer than asked for at the end, none behind it.
+
+        Raises:
+            OSError: If they cannot be fetched.
+        """
+        end = min(offset + length, self._length)
+        content = b""
+        while offset < end:
+            piece = self._fetched(offset, end)
+            content, offset = content + piece, offset + len(piece)
+        return content
+
+    def _fetched(self, offset: int, end: int) -> bytes:
+        """At least one byte from an offset on, and no more than up to the end."""
+        for start, content in reversed(self._ranges):
+            if start <= offset < start + len(content):
+                return content[offset - start : end - start]
+        content = read(self._url, self._offset + offset, self._reach(offset, end) - offset)
+        self._ranges.append((offset, content))
+        return content[: end - offset]
+
+    def _reach(self, offset: int, end: int) -> int:
+        """Where a range shall end that begins at an offset."""
+        size = _RANGE
+        if self._ranges:
+            start, content = self._ranges[-1]
+            if 0 <= offset - (start + len(content)) <= len(content):
+                size = max(size, min(2 * len(content), _LARGEST))
+        return min(max(offset + size, end), self._length)
+
+
+def _tried(url: str, ask: Callable[[Any, str], _T], pauses: Sequence[float] = _PAUSES) -> _T:
+    """The answer of a file system; a failure that may pass is tried again."""
+    system, path = _file_system(url)
+    try:
+        return ask(system, path)
+    except Exception as error:  # each file system has errors of its own
+        final = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+        if final or not pauses:
+            raise _told(error, url) from error
+    time.sleep(pauses[0])
+    return _tried(url, ask, pauses[1:])
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise DataError(
+            f"path={url!r} cannot be opened: {error}. Install that package beside fsspec."
+        ) from None
+    except ValueError as error:
+        raise DataError(
+            f"path={url!r} cannot be opened: {error}. Use a protocol of fsspec, such as s3."
+        ) from None
+    return system, path
+
+
+def _told(error: Exception, url: str) -> OSError:
+    """An error with a number and a sentence, whatever the file system has raised."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    for kind, number in ((FileNotFoundError, errno.ENOENT), (PermissionError, errno.EACCES)):
+        if isinstance(error, kind):
+            return kind(number, os.strerror(number), url)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return OSError(errno.EIO, text[:200], url)
+
+
+_DIGESTS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "Digest")
+_TIMES = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+
+
+def _stamped(info: Mapping[str, Any]) -> tuple[int, int]:
+    size = info.get("size")
+    digest = next((str(info[name]) for name in _DIGESTS if info.get(name)), "")
+    changed = next((info[name] for name in _TIMES if info.get(name)), 0)
+    if isinstance(changed, datetime):
+        changed = changed.replace(tzinfo=changed.tzinfo or timezone.utc).timestamp()
+    if digest or isinstance(changed, str):
+        text = hashlib.sha256((digest or str(changed)).encode()).digest()
+        change = int.from_bytes(text[:8], "big") >> 1
+    else:
+        change = round(changed * 10**9)
+    return -1 if size is None else int(size), change
