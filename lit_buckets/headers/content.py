@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Content", "ContentFile", "FileContent", "MemoryContent"]
+
+_pread: Callable[[int, int, int], bytes]
+if hasattr(os, "pread"):
+    _pread = os.pread
+else:  # Windows
+
+    def _pread(fd: int, length: int, offset: int) -> bytes:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, length)
+
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # the latter on Windows alone
 
@@ -125,14 +136,3 @@ class ContentFile(io.RawIOBase):
         if self._left < 0:
             raise OSError(f"no end of the header within {self._limit:,} bytes")
         return len(piece)
-
-
-def _pread(fd: int, length: int, offset: int) -> bytes:
-    return os.pread(fd, length, offset)
-
-
-if not hasattr(os, "pread"):  # Windows
-
-    def _pread(fd: int, length: int, offset: int) -> bytes:
-        os.lseek(fd, offset, os.SEEK_SET)
-        return os.read(fd, length)

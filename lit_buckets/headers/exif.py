@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 from PIL import Image
 
+from lit_buckets.headers.formats import UnusualError
+
 __all__ = ["ABSENT", "ORIENTATION", "TURNED", "Info", "find_orientation", "is_turned", "turns"]
 
 #: What Pillow keeps of an image beside its pixels: its `info`.
@@ -20,11 +22,15 @@ TURNED = (5, 6, 7, 8)
 ABSENT = 0
 
 _SHORT = 3  # the type that the tag has
+_NONSENSE = -1  # the value 0, which is none
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes
-_ENTRY = {b"II*\0": struct.Struct("<HHII"), b"MM\0*": struct.Struct(">HHII")}
+_BYTE_ORDERS: dict[bytes, tuple[struct.Struct, Literal["little", "big"]]] = {
+    b"II*\0": (struct.Struct("<HHII"), "little"),
+    b"MM\0*": (struct.Struct(">HHII"), "big"),
+}
 
 
-def find_orientation(tiff: bytes, length: int) -> int | None:
+def find_orientation(tiff: bytes, length: int) -> int:
     """Orientation in the first directory of EXIF data.
 
     Args:
@@ -32,26 +38,27 @@ def find_orientation(tiff: bytes, length: int) -> int | None:
         length: How long they are, in bytes.
 
     Returns:
-        The value; `ABSENT` where the directory has none; None where anything is unusual, so that
-        only Pillow knows what it makes of it, or where the directory is not at hand.
+        The value; `ABSENT` where the directory has none.
+
+    Raises:
+        UnusualError: If only Pillow knows what it makes of them, or the directory is not at hand.
     """
-    entry = _ENTRY.get(tiff[:4])
-    if entry is None or len(tiff) < 8:
-        return None
-    order: Literal["little", "big"] = "little" if tiff[0] == 0x49 else "big"
+    if tiff[:4] not in _BYTE_ORDERS or len(tiff) < 8:
+        raise UnusualError("no byte order")
+    entry, order = _BYTE_ORDERS[tiff[:4]]
     start = int.from_bytes(tiff[4:8], order) + 2
     end = start + 12 * int.from_bytes(tiff[start - 2 : start], order)
     if start < 10 or end + 4 > len(tiff):
-        return None
+        raise UnusualError("a directory that begins too early, or ends too late")
     found = ABSENT
     for tag, kind, count, value in entry.iter_unpack(tiff[start:end]):
         if tag == ORIENTATION:
-            if kind != _SHORT or count != 1 or found:
-                return None
-            found = (value if order == "little" else value >> 16) & 0xFFFF or -1
+            if kind != _SHORT or count != 1 or found != ABSENT:
+                raise UnusualError("an orientation of another form")
+            found = (value if order == "little" else value >> 16) & 0xFFFF or _NONSENSE
         # Pillow reads no further than to a value that lies outside the data
-        elif (size := count * _WIDTHS.get(kind, length)) > 4 and value + size > length:
-            return None
+        elif (size := count * _WIDTHS.get(kind, 0)) > 4 and value + size > length:
+            raise UnusualError("a value outside the data")
     return found
 
 

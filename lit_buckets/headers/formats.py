@@ -24,7 +24,7 @@ from PIL import (  # each registers its format
     WebPImagePlugin,
 )
 
-__all__ = ["FORMATS", "SUFFIXES", "identify", "open_as", "open_image", "quiet"]
+__all__ = ["FORMATS", "SUFFIXES", "UnusualError", "identify", "open_as", "open_image", "quiet"]
 
 #: Pillow's names of the formats that are read: those that decode without another program.
 FORMATS: tuple[str, ...] = (
@@ -51,6 +51,10 @@ SUFFIXES = frozenset(
     | _TGA_SUFFIXES
     | _UNREADABLE_SUFFIXES
 )
+
+
+class UnusualError(ValueError):
+    """What a parser of ours raises where only Pillow knows what it makes of a header."""
 
 
 def open_image(file: IO[bytes], suffix: str = "") -> ImageFile.ImageFile:

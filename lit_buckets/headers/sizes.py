@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -13,7 +14,8 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from lit_buckets.headers.content import Content, ContentFile, FileContent
 from lit_buckets.headers.exif import ORIENTATION, is_turned, turns
 from lit_buckets.headers.formats import identify, open_as, quiet
-from lit_buckets.headers.png import late_metadata
+from lit_buckets.headers.jpeg import jpeg_size
+from lit_buckets.headers.png import late_metadata, png_size
 from lit_buckets.headers.webp import webp_size
 
 __all__ = [
@@ -39,9 +41,13 @@ _MAX_HEADER = 16 * 2**20  # bytes; metadata beyond this is no header but an atta
 _READ_WHOLE = frozenset({"WEBP", "AVIF", "TIFF"})
 
 _Size: TypeAlias = "tuple[int, int]"  # (height, width)
-_Parser: TypeAlias = Callable[[Content, bytes], "_Size | None"]
 
-_PARSERS: dict[str, _Parser] = {"WEBP": webp_size}
+#: Parsers of our own, by the bytes that files begin with. They leave to Pillow what is unusual.
+_PARSERS: tuple[tuple[bytes, Callable[[Content, bytes], _Size]], ...] = (
+    (b"\xff\xd8\xff", jpeg_size),
+    (b"\x89PNG\r\n\x1a\n", png_size),
+    (b"RIFF", webp_size),
+)
 
 
 class Header(NamedTuple):
@@ -109,8 +115,7 @@ def read_quietly(
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return _unopened(error)
     try:
-        # os.path is many times faster than pathlib
-        return _read(content, suffix or os.path.splitext(file)[1], max_image_pixels)  # noqa: PTH122
+        return _read(content, suffix or file, max_image_pixels)
     finally:
         content.close()
 
@@ -119,9 +124,9 @@ class _RefusedError(Exception):
     """Carries the reason why a file is refused."""
 
 
-def _read(content: Content, suffix: str, max_image_pixels: int) -> Header:
+def _read(content: Content, name: str, max_image_pixels: int) -> Header:
     try:
-        return _check(_measure(content, suffix), max_image_pixels)
+        return _check(_measure(content, name), max_image_pixels)
     except _RefusedError as refusal:
         return Header(0, 0, str(refusal))
     except OSError as error:
@@ -144,7 +149,7 @@ def _check(size: _Size, max_image_pixels: int) -> Header:
     return Header(height, width)
 
 
-def _measure(content: Content, suffix: str) -> _Size:
+def _measure(content: Content, name: str) -> _Size:
     """Displayed size of an image.
 
     Raises:
@@ -152,16 +157,23 @@ def _measure(content: Content, suffix: str) -> _Size:
         OSError: If the bytes cannot be read.
     """
     head = content.pread(0, _HEAD)
+    for magic, parse in _PARSERS:
+        if head.startswith(magic):
+            with suppress(ValueError, LookupError, struct.error):
+                return parse(content, head)
     if not head:
         raise _RefusedError("empty: 0 bytes")
+    return _ask_pillow(content, head, name[name.rfind(".") :])
+
+
+def _ask_pillow(content: Content, head: bytes, suffix: str) -> _Size:
+    """Size as Pillow finds it: the judge in all cases that no parser of ours takes on."""
     try:
         name = identify(head[:16], suffix)
     except UnidentifiedImageError as error:
         raise _RefusedError(f"{error} ({content.length:,} bytes)") from None
     try:
-        parse = _PARSERS.get(name)
-        size = parse(content, head) if parse is not None else None
-        return size or _ask_pillow(content, name)
+        return _pillow_size(content, name)
     except Image.DecompressionBombError as error:  # a check of Pillow's own within a format
         raise _RefusedError(f"too many pixels: {_one_line(error)}") from None
     except Exception as error:  # parsers of hostile bytes raise anything
@@ -172,8 +184,7 @@ def _measure(content: Content, suffix: str) -> _Size:
         ) from None
 
 
-def _ask_pillow(content: Content, name: str) -> _Size:
-    """Size as Pillow finds it: the judge in all cases that no parser of ours takes on."""
+def _pillow_size(content: Content, name: str) -> _Size:
     limit = float("inf") if name in _READ_WHOLE else _MAX_HEADER
     image = open_as(name, io.BufferedReader(ContentFile(content, limit)))
     width, height = image.size

@@ -6,6 +6,7 @@ import struct
 
 from lit_buckets.headers.content import Content
 from lit_buckets.headers.exif import Info, turns
+from lit_buckets.headers.formats import UnusualError
 
 __all__ = ["webp_size"]
 
@@ -13,30 +14,30 @@ _MAX_METADATA = 16 * 2**20  # bytes of one chunk
 _MOST_CHUNKS = 2**17
 
 
-def webp_size(content: Content, head: bytes) -> tuple[int, int] | None:
+def webp_size(content: Content, head: bytes) -> tuple[int, int]:
     """Height and width, as displayed.
 
     Args:
         content: The file.
         head: Its first bytes.
 
-    Returns:
-        None where anything is unusual: Pillow shall say what is wrong with it.
-
     Raises:
+        UnusualError: If Pillow shall say what the size is.
         OSError: If the file cannot be read.
     """
     if len(head) < 30 or struct.unpack_from("<I", head, 4)[0] + 8 > content.length:
-        return None
+        raise UnusualError("cut short")
     kind = head[12:16]
     if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
         width, height = (side & 0x3FFF for side in struct.unpack_from("<2H", head, 26))
-        return (height, width) if height and width else None
+        if not height * width:
+            raise UnusualError("no size")
+        return height, width
     if kind == b"VP8L" and head[20] == 0x2F:
         bits = int.from_bytes(head[21:25], "little")
         return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
     if kind != b"VP8X":
-        return None
+        raise UnusualError("begins with another chunk")
     width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
     return (width, height) if turns(_metadata(content, head)) else (height, width)
 
