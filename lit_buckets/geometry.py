@@ -11,7 +11,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Cells", "Offset", "Size", "as_sizes", "cells", "cover", "crop_loss", "fit", "share_cut"]
+__all__ = [
+    "Cells",
+    "Offset",
+    "Size",
+    "as_sizes",
+    "cells",
+    "contain",
+    "cover",
+    "crop_loss",
+    "fit",
+    "same_ratio",
+    "share_cut",
+]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -176,6 +188,44 @@ def cover(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
     resized_height = np.where(by_height, bucket_height, _divide(height * bucket_width, width))
     resized_width = np.where(by_height, _divide(width * bucket_height, height), bucket_width)
     return np.stack([resized_height, resized_width], axis=-1)
+
+
+def contain(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
+    """Largest sizes with the images' aspect ratios that fit in their buckets.
+
+    Args:
+        sizes: (N, 2) or (2,) image sizes, in pixels.
+        buckets: Bucket sizes, in pixels, broadcast against ``sizes``.
+
+    Returns:
+        int64 sizes, both sides at most the bucket's and one equal to it; the other is rounded
+        to the nearest pixel, and at least 1.
+
+    Raises:
+        ValueError: If a side is not positive.
+
+    Example:
+        >>> Size(*contain(Size(600, 800), Size(512, 512)).tolist())
+        Size(height=384, width=512)
+    """
+    image, bucket = np.broadcast_arrays(as_sizes(sizes), as_sizes(buckets))
+    height, width = image[..., 0], image[..., 1]
+    bucket_height, bucket_width = bucket[..., 0], bucket[..., 1]
+    by_height = bucket_height * width <= bucket_width * height
+    resized_height = np.where(by_height, bucket_height, _divide(height * bucket_width, width))
+    resized_width = np.where(by_height, _divide(width * bucket_height, height), bucket_width)
+    return np.maximum(np.stack([resized_height, resized_width], axis=-1), 1)
+
+
+def same_ratio(first: Size, second: Size) -> bool:
+    """Whether one size is the other scaled, to within a pixel of the smaller one.
+
+    Example:
+        >>> same_ratio(Size(1000, 1333), Size(125, 167)), same_ratio(Size(100, 100), Size(50, 52))
+        (True, False)
+    """
+    # cross-multiplied: one pixel of the smaller size counts as much as a side of the larger one
+    return abs(first.height * second.width - first.width * second.height) <= max(*first, *second)
 
 
 def crop_loss(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.float64]:

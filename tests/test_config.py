@@ -128,11 +128,17 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
             "on_change": "error",
         },
         "transform": {
+            "fit": "crop",
             "crop": "center",
+            "focus": None,
+            "focus_unit": "share",
             "interpolation": "bicubic",
             "background": (255, 255, 255),
             "flip": 0.0,
+            "augment": (),
+            "paired": {},
             "normalize": "minus_one_one",
+            "channels_last": False,
         },
         "loader": {
             "num_workers": 4,
@@ -556,13 +562,15 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
         ),
         (
             "transform.crop=centre",
-            "transform.crop=centre must be center, random or top; there are 3 choices. "
+            "transform.crop=centre must be center, random, top, bottom or focus; "
+            "there are 5 choices. "
             "Set transform.crop=center.",
         ),
         (
             "transform.normalize=5",
-            "transform.normalize=5 must be minus_one_one, zero_one, imagenet or null; "
-            "there are 4 choices. Set transform.normalize=minus_one_one, the default.",
+            "transform.normalize=5 must be minus_one_one, zero_one, imagenet, a mapping "
+            "{mean, std} or null; there are 4 choices. "
+            "Set transform.normalize=minus_one_one, the default.",
         ),
         (
             "buckets.rule=os.system",

@@ -3,12 +3,14 @@
 Each part imports only from those before it:
 
 1. ``text``: how values are written in messages, and the form of every message.
-2. ``options``: what an option is.
-3. ``schema``: the dataclasses with all options, the single source of truth.
-4. ``reading``: YAML, mapping, OmegaConf object or dataclass, and overrides, to a plain mapping.
+2. ``frozen``: mappings that cannot change.
+3. ``options``: what an option is.
+4. ``schema``: the dataclasses with all options, the single source of truth.
+5. ``reading``: YAML, mapping, OmegaConf object or dataclass, and overrides, to a plain mapping.
    The only place that knows OmegaConf.
-5. ``contradictions``: settings that cannot hold together.
-6. ``checks``: plain mapping to :class:`Config`, or the error that names what is wrong.
+6. ``contradictions``: settings that cannot hold together.
+7. ``augmentation``: transforms by name, with their parameters.
+8. ``checks``: plain mapping to :class:`Config`, or the error that names what is wrong.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from lit_buckets.config.schema import (
     Config,
     DataConfig,
     LoaderConfig,
+    NormalizeConfig,
     SourceConfig,
     TransformConfig,
     describe,
@@ -37,6 +40,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "LoaderConfig",
+    "NormalizeConfig",
     "Option",
     "SourceConfig",
     "TransformConfig",

@@ -8,15 +8,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
-from lit_buckets.config.contradictions import check_batches, check_buckets
+from lit_buckets.config.augmentation import check_transforms
+from lit_buckets.config.contradictions import check_batches, check_buckets, check_transform
+from lit_buckets.config.frozen import FrozenMapping
 from lit_buckets.config.options import Option, options_of
 from lit_buckets.config.schema import (
     Config,
     DataConfig,
     Integers,
+    Names,
+    NormalizeConfig,
+    Paired,
     SizeList,
     SourceConfig,
     Sources,
+    Transforms,
+    Triple,
     describe,
     sections,
 )
@@ -49,6 +56,7 @@ def build(tree: Mapping[Any, Any]) -> Config:
     parts = {name: _section(cls, tree.get(name), name) for name, cls in classes.items()}
     check_buckets(parts["buckets"])
     check_batches(parts["batches"], parts["buckets"])
+    check_transform(parts["transform"], parts["buckets"])
     return Config(data=_section(data, tree.get("data"), "data"), **parts)
 
 
@@ -116,7 +124,8 @@ def _value(option: Option, value: object, key: str) -> Any:
     if value is None and option.optional:
         return None
     if value is None and option.required:
-        fix = f"Set {key}=/path/to/photos."
+        is_path = option.form is not None or option.kinds == (Sources,)
+        fix = f"Set {key}=/path/to/photos." if is_path else f"Set it to {option.type}."
         raise problem(key, value, "must be set", "it is a key without a default", fix)
     kinds = option.kinds
     # of two kinds, the second is a list; a string names a source (data.val) or is a choice
@@ -134,10 +143,15 @@ def _reader(hint: Any) -> Callable[[Option, Any, str], Any]:
         int: _integer,
         float: _number,
         str: _text,
-        tuple[int, int, int]: _colour,
+        tuple[int, int, int]: _three(_integer, int),
+        Triple: _three(_number, float),
         Integers: _integers,
+        Names: _names,
         SizeList: _sizes,
         Sources: _sources,
+        Transforms: _transforms,
+        Paired: _paired,
+        NormalizeConfig: _normalize,
     }[hint]
 
 
@@ -200,14 +214,19 @@ def _check_range(option: Option, value: float, key: str) -> None:
         raise problem(key, value, *broken, _to_default(option, key))
 
 
-def _colour(option: Option, value: object, key: str) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple):
-        _wrong_type(option, value, key)
-    if len(value) != 3:
-        numbers = f"it has {len(value)} entries"
-        raise problem(key, value, f"must be {option.type}", numbers, _to_default(option, key))
-    part = dataclasses.replace(option, hint=int)
-    return tuple(_integer(part, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+def _three(read: Callable[[Option, object, str], T], hint: type[T]) -> Callable[..., Any]:
+    """A reader of three entries of one type."""
+
+    def read_all(option: Option, value: object, key: str) -> tuple[T, ...]:
+        if not isinstance(value, list | tuple):
+            _wrong_type(option, value, key)
+        if len(value) != 3:
+            numbers = f"it has {len(value)} entries"
+            raise problem(key, value, f"must be {option.type}", numbers, _to_default(option, key))
+        part = dataclasses.replace(option, hint=hint)
+        return tuple(read(part, entry, f"{key}[{i}]") for i, entry in enumerate(value))
+
+    return read_all
 
 
 def _integers(option: Option, value: object, key: str) -> Integers:
@@ -217,6 +236,41 @@ def _integers(option: Option, value: object, key: str) -> Integers:
 
 def _sizes(option: Option, value: object, key: str) -> SizeList:
     return tuple(_size(option, entry, name) for entry, name in _entries(option, value, key))
+
+
+def _names(option: Option, value: object, key: str) -> Names:
+    part = dataclasses.replace(option, hint=str)
+    return tuple(_name(part, entry, name) for entry, name in _entries(option, value, key))
+
+
+def _name(option: Option, value: object, key: str) -> str:
+    if not isinstance(value, str):
+        _wrong_type(option, value, key)
+    return str(value)
+
+
+def _transforms(option: Option, value: object, key: str) -> Transforms:
+    if not isinstance(value, list | tuple):
+        _wrong_type(option, value, key)
+    return check_transforms(value, key)
+
+
+def _paired(option: Option, value: object, key: str) -> Paired:
+    if not isinstance(value, Mapping):
+        _wrong_type(option, value, key)
+    name = dataclasses.replace(option, hint=str)
+    how = dataclasses.replace(option, hint=get_args(Paired)[0])
+    kinds: dict[str, Any] = {
+        _name(name, column, f"{key} column"): _choice(how, entry, f"{key}.{column}")
+        for column, entry in value.items()
+    }
+    return FrozenMapping(kinds)
+
+
+def _normalize(option: Option, value: object, key: str) -> NormalizeConfig:
+    if not isinstance(value, Mapping):
+        _wrong_type(option, value, key)
+    return _section(NormalizeConfig, value, key)
 
 
 def _size(option: Option, value: object, key: str) -> tuple[int, int]:

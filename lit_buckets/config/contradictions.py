@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from math import gcd, isqrt
 
-from lit_buckets.config.schema import BatchesConfig, BucketsConfig
-from lit_buckets.config.text import problem
+from lit_buckets.config.schema import BatchesConfig, BucketsConfig, TransformConfig
+from lit_buckets.config.text import problem, show
 from lit_buckets.plan.shapes import published
 
-__all__ = ["check_batches", "check_buckets"]
+__all__ = ["check_batches", "check_buckets", "check_transform"]
+
+# what batches hold whatever the columns of a table; no column may take its place
+_FIELDS = (
+    *("image", "mask", "caption", "index", "path", "valid"),
+    *("original_size", "crop_top_left", "target_size"),
+)
 
 
 def check_buckets(buckets: BucketsConfig) -> None:
@@ -109,6 +115,44 @@ def check_batches(batches: BatchesConfig, buckets: BucketsConfig) -> None:
         rule = "must hold one image of the largest bucket"
         numbers = f"a bucket may have {largest} pixels, and {pixels} < {largest}"
         raise problem(key, pixels, rule, numbers, f"Set it to {largest} or more.")
+
+
+def check_transform(transform: TransformConfig, buckets: BucketsConfig) -> None:
+    """Refuse what a crop is told where there is none, and a focus without its columns.
+
+    Raises:
+        ConfigError: If ``crop`` is set though ``fit`` does not crop, if ``fit`` would resize images
+            that keep their pixels, if ``focus`` and ``crop`` do not belong together, or a paired
+            column has the name of another field of a batch.
+    """
+    if transform.fit != "crop" and buckets.rule == "native":
+        rule, numbers = "would resize images", "buckets.rule=native keeps their pixels"
+        raise problem("transform.fit", transform.fit, rule, numbers, "Set transform.fit=crop.")
+    if transform.fit != "crop" and transform.crop != "center":
+        rule, numbers = "is read with transform.fit=crop only", f"that is {transform.fit}"
+        raise problem("transform.crop", transform.crop, rule, numbers, "Set transform.crop=center.")
+    _check_focus(transform)
+    for column in transform.paired:
+        if column in _FIELDS:
+            rule, numbers = "must not take the place of another field", f"a batch has its {column}"
+            fix = "Rename the column."
+            raise problem("transform.paired", dict(transform.paired), rule, numbers, fix)
+
+
+def _check_focus(transform: TransformConfig) -> None:
+    key, columns = "transform.focus", transform.focus
+    if transform.crop == "focus" and columns is None:
+        rule, numbers = "needs columns to follow", f"{key} is null"
+        raise problem("transform.crop", "focus", rule, numbers, f"Set {key}=[x, y].")
+    if columns is None:
+        return
+    if transform.crop != "focus":
+        rule, numbers = "is read with transform.crop=focus only", f"that is {transform.crop}"
+        raise problem(key, columns, rule, numbers, "Set transform.crop=focus.")
+    if len(columns) not in (2, 4) or len(set(columns)) < len(columns):
+        rule = "must be [x, y] or [left, top, right, bottom]"
+        numbers = f"it has {len(columns)} names, {len(set(columns))} of them different"
+        raise problem(key, columns, rule, numbers, f"Name two or four columns, {show(['x', 'y'])}.")
 
 
 def _check_max_side(longest: int, shortest: int | None, divisor: int) -> None:

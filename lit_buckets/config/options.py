@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from lit_buckets.config.frozen import FrozenMapping
 from lit_buckets.config.text import show
 
 __all__ = ["Form", "Interval", "Option", "about", "options_of"]
@@ -101,7 +102,7 @@ class Option:
     @property
     def kinds(self) -> tuple[Any, ...]:
         """The types that a value may have beside null, the members of a union apart."""
-        union = get_origin(self.hint) not in (None, tuple, Literal)
+        union = get_origin(self.hint) in (Union, UnionType)
         members = get_args(self.hint) if union else (self.hint,)
         return tuple(member for member in members if member is not NoneType)
 
@@ -133,6 +134,10 @@ def options_of(section: Any, prefix: str) -> dict[str, Option]:
 def _names(hint: Any) -> tuple[str, ...]:
     if get_origin(hint) is Literal:
         return tuple(get_args(hint))
+    if dataclasses.is_dataclass(hint):
+        return (f"a mapping {{{', '.join(f.name for f in dataclasses.fields(hint))}}}",)
+    if get_origin(hint) is FrozenMapping:
+        return (f"a mapping of names to {' or '.join(get_args(get_args(hint)[0]))}",)
     if hint not in _NAMES and get_origin(hint) is tuple and ... in get_args(hint):
         return ("a folder", "a mapping {path, repeats, captions}", "a list of these")
     return _NAMES[hint]
@@ -144,6 +149,9 @@ _NAMES: dict[Any, tuple[str, ...]] = {
     float: ("a number",),
     str: ("a string",),
     tuple[int, int, int]: ("a list of three integers",),
+    tuple[float, float, float]: ("a list of three numbers",),
     tuple[int, ...]: ("a list of integers",),
+    tuple[str, ...]: ("a list of names",),
+    tuple[FrozenMapping[Any], ...]: ("a list of mappings {name, ...}",),
     tuple[tuple[int, int], ...]: ("a list of [height, width]",),
 }

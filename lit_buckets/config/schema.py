@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
+from lit_buckets.config.frozen import FrozenMapping
 from lit_buckets.config.options import Interval, Option, about, options_of
 
 __all__ = [
@@ -17,10 +18,14 @@ __all__ = [
     "DataConfig",
     "Integers",
     "LoaderConfig",
+    "Names",
+    "NormalizeConfig",
+    "Paired",
     "SizeList",
     "SourceConfig",
     "Sources",
     "TransformConfig",
+    "Transforms",
     "describe",
     "sections",
 ]
@@ -47,6 +52,10 @@ class SourceConfig:
 Sources = tuple[SourceConfig, ...]
 Integers = tuple[int, ...]
 SizeList = tuple[tuple[int, int], ...]  # (height, width)
+Names = tuple[str, ...]
+Triple = tuple[float, float, float]
+Transforms = tuple[FrozenMapping[Any], ...]
+Paired = FrozenMapping[Literal["image", "labels"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,18 +229,48 @@ class BatchesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NormalizeConfig:
+    """Means and standard deviations of one's own, for values from 0 to 1."""
+
+    mean: Triple = field(
+        metadata=about("What is subtracted from red, green and blue.", Interval(0, 1))
+    )
+    std: Triple = field(
+        metadata=about("What the rest is divided by.", Interval(0, 1, open_low=True))
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransformConfig:
     """What happens to the pixels."""
 
-    crop: Literal["center", "random", "top"] = field(
+    fit: Literal["crop", "pad", "stretch"] = field(
+        default="crop",
+        metadata=about(
+            "How images get their bucket's size: cover it and be cropped, be padded, or stretched."
+        ),
+    )
+    crop: Literal["center", "random", "top", "bottom", "focus"] = field(
         default="center", metadata=about("Which part of a resized image the crop keeps.")
+    )
+    focus: Names | None = field(
+        default=None,
+        metadata=about(
+            "Columns that tell what the crop focus keeps: [x, y] or [left, top, right, bottom]."
+        ),
+    )
+    focus_unit: Literal["share", "pixels"] = field(
+        default="share",
+        metadata=about("Unit of these columns: shares of the displayed image's sides, or pixels."),
     )
     interpolation: Literal["bicubic", "bilinear"] = field(
         default="bicubic", metadata=about("How images are resized, always antialiased.")
     )
     background: tuple[int, int, int] = field(
         default=(255, 255, 255),
-        metadata=about("Colour under transparent pixels: red, green, blue.", Interval(0, 255)),
+        metadata=about(
+            "Colour under transparent pixels and of padding: red, green, blue.", Interval(0, 255)
+        ),
     )
     flip: float = field(
         default=0.0,
@@ -239,11 +278,27 @@ class TransformConfig:
             "Probability that a training image is mirrored left to right.", Interval(0, 1)
         ),
     )
-    normalize: Literal["minus_one_one", "zero_one", "imagenet"] | None = field(
+    augment: Transforms = field(
+        default=(),
+        metadata=about(
+            "Transforms of torchvision v2 for training images, by name with their parameters."
+        ),
+    )
+    paired: Paired = field(
+        default=FrozenMapping(),
+        metadata=about(
+            "Columns that hold paths of paired images, and whether each is an image or labels."
+        ),
+    )
+    normalize: Literal["minus_one_one", "zero_one", "imagenet"] | NormalizeConfig | None = field(
         default="minus_one_one",
         metadata=about(
-            "Pixels on the device: -1 to 1, 0 to 1, or ImageNet's statistics; null leaves bytes."
+            "Pixels on the device: -1 to 1, 0 to 1, ImageNet's or own statistics; null for bytes."
         ),
+    )
+    channels_last: bool = field(
+        default=False,
+        metadata=about("Whether images on the device lie in memory with their channels last."),
     )
 
 

@@ -1,48 +1,28 @@
-"""From a decoded picture to the bucket's size, and from bytes to what a model takes."""
+"""A picture, its label maps and its mask, put into the bucket as their placement says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar, get_args
-
 import torch
 
-from lit_buckets import geometry
-from lit_buckets.geometry import Offset, Size
-from lit_buckets.pixels.resize import MODES, Interpolation, resize_crop
+from lit_buckets.pixels.resize import Interpolation, resize_crop
+from lit_buckets.placement import Placement
 
-__all__ = ["Crop", "Interpolation", "Normalize", "crop_offset", "normalize", "to_bucket"]
+__all__ = ["NO_LABEL", "labels_to_bucket", "mask_of", "to_bucket"]
 
-Crop = Literal["center", "random", "top"]
-Normalize = Literal["minus_one_one", "zero_one", "imagenet"]
+#: Label where a padded bucket shows no picture: what torch's losses ignore by default.
+NO_LABEL = -100
 
-_MIDDLE = (0.5, 0.5)
-# for red, green and blue: what is subtracted from a byte, and what the rest is divided by
-_CENTERS_AND_SCALES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "minus_one_one": ((127.5,) * 3, (127.5,) * 3),
-    "zero_one": ((0.0,) * 3, (255.0,) * 3),
-    # mean and standard deviation of ImageNet's training images, as published
-    "imagenet": (
-        (0.485 * 255, 0.456 * 255, 0.406 * 255),
-        (0.229 * 255, 0.224 * 255, 0.225 * 255),
-    ),
-}
-
-_T = TypeVar("_T")
+_WHITE = (255, 255, 255)
 
 
 def to_bucket(
     image: torch.Tensor,
+    placement: Placement,
     *,
-    original: Size,
-    bucket: Size,
-    resized: Size | None = None,
-    crop: Crop = "center",
-    flip: bool = False,
     interpolation: Interpolation = "bicubic",
-    uniforms: Sequence[float] = _MIDDLE,
-) -> tuple[torch.Tensor, Offset]:
-    """Resize a picture, crop it to the bucket, and mirror it if asked.
+    background: tuple[int, int, int] = _WHITE,
+) -> torch.Tensor:
+    """Resize a picture, crop or pad it, and mirror it, as its placement says.
 
     Resizing is antialiased and works on bytes. A picture that has the size already is not
     touched: its bytes come out as they are.
@@ -55,107 +35,69 @@ def to_bucket(
 
     Args:
         image: uint8 (3, H, W): the file's picture, upright, at full scale or smaller.
-        original: Displayed size of the file, in pixels; it alone decides the resized size.
-        resized: What the whole picture is resized to instead, in pixels; it covers the bucket.
-        bucket: Size of the result, in pixels.
-        crop: Which part of the resized picture is kept; see :func:`crop_offset`.
-        flip: Whether the result is mirrored left to right.
+        placement: Where it goes.
         interpolation: How it is resized.
-        uniforms: For a random crop: its place from top to bottom and from left to right, each
-            in [0, 1).
+        background: Red, green and blue of padding.
 
     Returns:
-        uint8 (3, bucket height, bucket width), not necessarily contiguous; and where it begins
-        in the resized picture as the model sees it: mirrored, if the result is.
-
-    Raises:
-        ValueError: If an argument is out of its range.
+        uint8 (3, bucket height, bucket width), not necessarily contiguous.
     """
-    resized = resized or Size(*geometry.cover(original, bucket).tolist())
-    top, left = crop_offset(resized, bucket, crop, uniforms)
-    _choice("interpolation", interpolation, MODES)
-    image = resize_crop(
+    part = resize_crop(
         image,
-        resized=resized,
-        offset=Offset(top, left),
-        crop=bucket,
+        resized=placement.resized,
+        offset=placement.offset,
+        crop=placement.shown,
         interpolation=interpolation,
     )
-    if flip:
-        image = image.flip(-1)
-        left = resized.width - bucket.width - left
-    return image, Offset(top, left)
+    if placement.padded:
+        colour = torch.tensor(background, dtype=torch.uint8)[:, None, None]
+        part = _padded(part, placement, colour.expand(3, *placement.bucket).clone())
+    return part.flip(-1) if placement.flip else part
 
 
-def crop_offset(
-    resized: Size, bucket: Size, crop: Crop = "center", uniforms: Sequence[float] = _MIDDLE
-) -> Offset:
-    """Where the crop begins in the resized picture.
+def labels_to_bucket(labels: torch.Tensor, placement: Placement) -> torch.Tensor:
+    """The same for a label map: each place takes the label nearest to it, and none is changed.
 
     Args:
-        resized: Size that covers the bucket, in pixels.
-        bucket: Size of the crop, in pixels.
-        crop: ``"center"``; ``"top"``: the upper edge, centred from left to right; ``"random"``:
-            every place is as likely as any other.
-        uniforms: Two numbers in [0, 1) that decide a random place, vertical and horizontal.
+        labels: Integers (H, W): the file's labels, upright, at any scale.
+        placement: Where its picture goes.
 
     Returns:
-        Top and left, in pixels.
-
-    Raises:
-        ValueError: If ``resized`` does not cover the bucket, or ``crop`` is unknown.
-
-    Example:
-        >>> crop_offset(Size(1024, 2048), Size(1024, 1024))
-        Offset(top=0, left=512)
+        int64 (bucket height, bucket width); `NO_LABEL` where there is no picture.
     """
-    spare = Size(resized.height - bucket.height, resized.width - bucket.width)
-    if min(spare) < 0:
-        raise ValueError(
-            f"a picture of {resized.height}x{resized.width} pixels does not cover the bucket of "
-            f"{bucket.height}x{bucket.width}. Resize it to geometry.cover(...) first."
+    rows, columns = (
+        _nearest(length, whole, first, count)
+        for length, whole, first, count in zip(
+            labels.shape, placement.resized, placement.offset, placement.shown, strict=True
         )
-    if crop == "random":
-        vertical, horizontal = uniforms
-        return Offset(int(vertical * (spare.height + 1)), int(horizontal * (spare.width + 1)))
-    if crop not in get_args(Crop):
-        raise ValueError(f"crop={crop!r} must be one of {', '.join(get_args(Crop))}.")
-    return Offset(0 if crop == "top" else spare.height // 2, spare.width // 2)
+    )
+    part = labels[rows[:, None], columns].to(torch.int64)
+    if placement.padded:
+        part = _padded(part, placement, torch.full(placement.bucket, NO_LABEL))
+    return part.flip(-1) if placement.flip else part
 
 
-def normalize(
-    images: torch.Tensor, how: Normalize | None, dtype: torch.dtype = torch.float32
-) -> torch.Tensor:
-    """Turn bytes into what a model takes, on whatever device they are.
+def mask_of(placement: Placement) -> torch.Tensor:
+    """Where a bucket shows the picture.
 
     Args:
-        images: uint8 (..., 3, H, W).
-        how: ``"minus_one_one"`` maps 0 and 255 to exactly -1 and 1, ``"zero_one"`` to 0 and 1,
-            ``"imagenet"`` subtracts ImageNet's mean and divides by its standard deviation;
-            ``None`` leaves the bytes.
-        dtype: A floating type of the result; the arithmetic has 32 bits at least.
+        placement: Where the picture is.
 
     Returns:
-        A new tensor of the same shape and of ``dtype``; with ``None`` the images themselves.
-
-    Raises:
-        ValueError: If ``how`` is unknown.
-
-    Example:
-        >>> normalize(torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(3, 1, 1), "zero_one").ravel()
-        tensor([0.0000, 0.2000, 1.0000])
-    """  # noqa: E501
-    if how is None:
-        return images
-    centers, scales = _choice("normalize", how, _CENTERS_AND_SCALES)
-    values = images.to(torch.promote_types(dtype, torch.float32), copy=True)
-    for channel, (center, scale) in enumerate(zip(centers, scales, strict=True)):
-        # channel by channel, so that no constant has to be sent to the device
-        values[..., channel, :, :].sub_(center).div_(scale)
-    return values.to(dtype)
+        bool (1, bucket height, bucket width), false where the bucket is padded.
+    """
+    part = torch.ones((1, *placement.shown), dtype=torch.bool)
+    whole = _padded(part, placement, torch.zeros((1, *placement.bucket), dtype=torch.bool))
+    return whole.flip(-1) if placement.flip else whole
 
 
-def _choice(name: str, value: str, choices: Mapping[Any, _T]) -> _T:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}.")
-    return choices[value]
+def _padded(part: torch.Tensor, placement: Placement, canvas: torch.Tensor) -> torch.Tensor:
+    """The canvas with a part on it."""
+    (top, left), (height, width) = placement.margin, placement.shown
+    canvas[..., top : top + height, left : left + width] = part
+    return canvas
+
+
+def _nearest(length: int, whole: int, first: int, count: int) -> torch.Tensor:
+    """Which of ``length`` pixels lies at the middle of each of ``count`` after resizing."""
+    return (2 * (torch.arange(count) + first) + 1) * length // (2 * whole)

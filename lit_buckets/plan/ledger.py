@@ -9,37 +9,46 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
+from lit_buckets.placement import Crop, Fit, crop_offsets, resized_sizes
 from lit_buckets.plan.bucket_plan import BucketPlan
 from lit_buckets.plan.strata import samples_of
 
-__all__ = ["Crop", "by_source", "differences", "rows", "summarize", "write_rows"]
+__all__ = ["by_source", "differences", "rows", "summarize", "write_rows"]
 
 IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Crop = Literal["center", "random", "top"]
 
 
 def rows(
-    plan: BucketPlan, *, paths: Sequence[str] | None = None, crop: Crop = "center"
+    plan: BucketPlan,
+    *,
+    paths: Sequence[str] | None = None,
+    fit: Fit = "crop",
+    crop: Crop = "center",
+    focus: npt.NDArray[np.float64] | None = None,
 ) -> pa.Table:
     """What happens to each image, in the order of the manifest: one row for each of the plan's.
 
     Args:
         plan: The plan.
         paths: Where each image lies, if that is to be told.
+        fit: How images get their bucket's size; see :func:`lit_buckets.placement.place`.
         crop: Which part of a resized image is kept. A random crop has no place of its own.
+        focus: (images, 4) what the crop ``"focus"`` is to keep; see
+            :func:`lit_buckets.placement.crop_offsets`.
 
     Returns:
         A table with the columns ``index``, ``path`` (if given), ``height``, ``width``,
         ``bucket_height``, ``bucket_width``, ``resized_height``, ``resized_width``, ``crop_top``,
-        ``crop_left``, ``crop_loss`` (share of the resized image that is cut), ``enlarged_by``
+        ``crop_left``, ``pad_top``, ``pad_left`` (where the image begins in its bucket),
+        ``crop_loss`` (share of the resized image that is cut), ``enlarged_by``
         (share by which sides grow, 0 where none does), ``repeats``, ``moved_from`` (a size as
         text), ``note`` (it stays in a small bucket, or much is cut) and ``left_out`` (the reason).
         Null is what an image has no value for.
@@ -53,9 +62,15 @@ def rows(
     buckets = np.ones_like(plan.sizes)
     buckets[used] = plan.bucket_sizes[plan.bucket_of[used]]
     resized = plan.sizes.astype(np.int64)
-    resized[used] = plan.resized(np.flatnonzero(used))
-    spare = resized - buckets
-    corner = np.stack([spare[:, 0] * (crop != "top") // 2, spare[:, 1] // 2], axis=1)
+    whole = fit != "crop"  # nothing is cut
+    if whole:
+        resized[used] = resized_sizes(plan.sizes[used], buckets[used], fit)
+        corner = np.zeros_like(resized)
+    else:
+        resized[used] = plan.resized(np.flatnonzero(used))
+        around = None if focus is None else focus[_images(plan)]
+        corner = crop_offsets(resized, buckets, crop, focus=around)
+    margin = np.maximum(buckets - resized, 0) // 2
     enlarged = np.maximum((resized / plan.sizes).max(axis=1, initial=1) - 1, 0)
     columns: dict[str, Any] = {"index": _images(plan)}
     if paths is not None:
@@ -63,8 +78,9 @@ def rows(
     columns |= {"height": plan.sizes[:, 0], "width": plan.sizes[:, 1]}
     columns |= _pair("bucket_height", "bucket_width", buckets, used)
     columns |= _pair("resized_height", "resized_width", resized, used)
-    columns |= _pair("crop_top", "crop_left", corner, used & (crop != "random"))
-    columns["crop_loss"] = pa.array(plan.crop_loss, mask=~used)
+    columns |= _pair("crop_top", "crop_left", corner, used & (whole or crop != "random"))
+    columns |= _pair("pad_top", "pad_left", margin, used)
+    columns["crop_loss"] = pa.array(plan.crop_loss * (not whole), mask=~used)
     columns["enlarged_by"] = pa.array(enlarged, mask=~used)
     columns["repeats"] = _repeats(plan)
     moved = {index: f"{height}x{width}" for index, (height, width) in plan.moved_from.items()}

@@ -1,0 +1,282 @@
+"""One sample: the picture of a row of the manifest in its bucket, and all that is known of it.
+
+place ──▶ decode ──▶ to_bucket ──▶ image                        ─┐
+(sizes     paired images       ──▶ as the image was              ├─▶ Sample
+alone)     the same way            captions, sizes, columns     ─┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.tv_tensors import Image, Mask
+
+from lit_buckets import storage
+from lit_buckets.errors import DataError
+from lit_buckets.geometry import Size, same_ratio
+from lit_buckets.headers import MAX_IMAGE_PIXELS
+from lit_buckets.keyed import uniforms
+from lit_buckets.pixels.decode import Colour, DecodeError, decode, unopened
+from lit_buckets.pixels.focus import FocusUnit, focus_boxes
+from lit_buckets.pixels.labels import decode_labels
+from lit_buckets.pixels.resize import MODES, Interpolation
+from lit_buckets.pixels.transforms import labels_to_bucket, mask_of, to_bucket
+from lit_buckets.placement import Crop, Fit, Placement, place
+
+__all__ = ["FIELDS", "Images", "Kind", "Sample", "SampleReader"]
+
+Kind = Literal["image", "labels"]
+
+#: What every sample has beside its columns; the batch has ``valid``, too, and may have ``mask``.
+FIELDS = ("index", "caption", "original_size", "crop_top_left", "target_size", "path")
+
+
+class Images(Protocol):
+    """What is asked of a manifest."""
+
+    @property
+    def sizes(self) -> npt.NDArray[Any]:
+        """(N, 2) displayed heights and widths, in pixels."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of further columns."""
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """Those of them that hold numbers or booleans, none of them missing."""
+
+    def path(self, index: int, /) -> str:
+        """Path of an image, for people."""
+
+    def read(self, index: int, /) -> bytes:
+        """Content of an image's file."""
+
+    def stamp(self, index: int, /) -> tuple[int, int]:
+        """Its length in bytes and time of last change, as they are now."""
+
+    def value(self, index: int, column: str, /) -> Any:
+        """Its value in a further column; None where it has none."""
+
+    def caption(self, index: int, /) -> str:
+        """Caption of an image; "" where it has none."""
+
+    def beside(self, index: int, path: str, /) -> storage.Span:
+        """Where the bytes of a file lie that is named relative to the root of an image's source."""
+
+
+class Sample(NamedTuple):
+    """An image and the other fields of its batch, for this image alone."""
+
+    image: torch.Tensor  #: uint8 (3, H, W)
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleReader:
+    """Reads samples of a manifest.
+
+    Attributes:
+        manifest: Paths, captions and sizes of the images.
+        fit: How pictures get their bucket's size; see :func:`lit_buckets.placement.place`.
+        crop: Which part of a resized picture is kept.
+        focus: Columns that tell what the crop ``"focus"`` is to keep, [x, y] or
+            [left, top, right, bottom].
+        focus_unit: Unit of these columns.
+        flip: Probability that a picture is mirrored left to right.
+        interpolation: How pictures are resized.
+        background: Red, green and blue under transparent pixels and of padding.
+        paired: Columns that hold paths of paired images, and whether each is an image or labels.
+        max_image_pixels: Largest image that is decoded at all, in pixels.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    manifest: Images
+    fit: Fit = "crop"
+    crop: Crop = "center"
+    focus: Sequence[str] = ()
+    focus_unit: FocusUnit = "share"
+    flip: float = 0.0
+    interpolation: Interpolation = "bicubic"
+    background: Colour = (255, 255, 255)
+    paired: Mapping[str, Kind]
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("fit", get_args(Fit)),
+            ("crop", get_args(Crop)),
+            ("focus_unit", get_args(FocusUnit)),
+            ("interpolation", tuple(MODES)),
+        ):
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}.")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip={self.flip} must be a probability, from 0 to 1.")
+        for name in (*self.focus, *self.paired):
+            if name not in self.manifest.columns:
+                raise ValueError(
+                    f"column {name!r} is not among those of the manifest; they are "
+                    f"{list(self.manifest.columns)}. Correct its name."
+                )
+
+    def read(self, index: int, bucket: Size, key: int, *, resized: Size | None = None) -> Sample:
+        """One sample.
+
+        Args:
+            index: Row of the manifest.
+            bucket: Size of the result, in pixels.
+            key: What everything random depends on.
+            resized: What the picture is resized to before it is cropped, where sizes alone do
+                not say it.
+
+        Returns:
+            The sample. Beside `FIELDS` and the further columns, its fields hold ``mask``, a
+            ``Mask`` bool (1, H, W), where pictures are padded, and paired images in their
+            columns: an ``Image`` uint8 (3, H, W), or a ``Mask`` int64 (H, W) of labels.
+
+        Raises:
+            DecodeError: If the file or one of its paired images fails, or its size is no longer
+                the manifest's.
+        """
+        path, original = self.manifest.path(index), Size(*self.manifest.sizes[index].tolist())
+        placement = self._place(index, original, bucket, key, resized)
+        image = to_bucket(
+            self._decode(index, path, original, placement),
+            placement,
+            interpolation=self.interpolation,
+            background=self.background,
+        )
+        fields = {
+            "index": index,
+            "caption": self.manifest.caption(index),
+            "original_size": original,
+            "crop_top_left": placement.crop_top_left,
+            "target_size": bucket,
+            "path": path,
+            **{name: self.manifest.value(index, name) for name in self.manifest.columns},
+        }
+        if self.fit == "pad":
+            fields["mask"] = Mask(mask_of(placement))
+        for column, kind in self.paired.items():
+            fields[column] = self._pair(index, column, kind, original, placement)
+        return Sample(image, fields)
+
+    def _place(
+        self, index: int, original: Size, bucket: Size, key: int, resized: Size | None
+    ) -> Placement:
+        flip, vertical, horizontal = uniforms(key, 3).tolist()
+        return place(
+            original,
+            bucket,
+            resized=resized,
+            fit=self.fit,
+            crop=self.crop,
+            focus=self._focus(index, original) if self.focus else None,
+            uniforms=(vertical, horizontal),
+            flip=flip < self.flip,
+        )
+
+    def _focus(self, index: int, original: Size) -> npt.NDArray[np.float64]:
+        values = [self.manifest.value(index, name) for name in self.focus]
+        given = [np.nan if value is None else value for value in values]
+        return focus_boxes(given, original, self.focus_unit)
+
+    def _decode(self, index: int, path: str, original: Size, placement: Placement) -> torch.Tensor:
+        """The picture of a file, not much larger than its bucket where the format allows it."""
+        try:
+            content = self.manifest.read(index)
+        except (OSError, ValueError) as error:
+            raise unopened(path, error) from None
+        picture = decode(
+            content,
+            name=path,
+            wanted=placement.resized,
+            background=self.background,
+            max_image_pixels=self.max_image_pixels,
+        )
+        if picture.original != original:
+            raise _changed(path, picture.original, original)
+        return picture.image
+
+    # -- paired images ---------------------------------------------------------------------------
+
+    def _pair(
+        self, index: int, column: str, kind: Kind, original: Size, placement: Placement
+    ) -> torch.Tensor:
+        """A paired image, put into the bucket as its image is."""
+        name = self.manifest.value(index, column)
+        try:
+            content = self._read_beside(index, name)
+            read = self._paired_labels if kind == "labels" else self._paired_image
+            return read(content, str(name), original, placement)
+        except DecodeError as error:
+            path = self.manifest.path(index)
+            # not lasting: what is remembered of a file is forgotten when that very file changes
+            raise DecodeError.of(
+                path, f"its {column} {name!r} fails: {error.reason}", lasting=False
+            ) from None
+
+    def _read_beside(self, index: int, name: Any) -> bytes:
+        if not name:
+            raise DecodeError.of("", "the table names none")
+        try:
+            return storage.read(self.manifest.beside(index, str(name)))
+        except (OSError, ValueError, DataError) as error:
+            raise unopened(str(name), error) from None
+
+    def _paired_image(
+        self, content: bytes, name: str, original: Size, placement: Placement
+    ) -> torch.Tensor:
+        picture = decode(
+            content,
+            name=name,
+            wanted=placement.resized,
+            background=self.background,
+            max_image_pixels=self.max_image_pixels,
+        )
+        _check_ratio(picture.original, original)
+        return Image(
+            to_bucket(
+                picture.image,
+                placement,
+                interpolation=self.interpolation,
+                background=self.background,
+            )
+        )
+
+    def _paired_labels(
+        self, content: bytes, name: str, original: Size, placement: Placement
+    ) -> torch.Tensor:
+        labels = decode_labels(content, name=name, max_image_pixels=self.max_image_pixels)
+        _check_ratio(Size(*labels.shape), original)
+        return Mask(labels_to_bucket(labels, placement))
+
+
+def _changed(path: str, found: Size, expected: Size) -> DecodeError:
+    reason = (
+        f"changed since the setup pass: it is {found.height}x{found.width} pixels, "
+        f"not {expected.height}x{expected.width}"
+    )
+    message = f"{path!r} {reason}. Run the setup pass again."
+    # not lasting: that pass will take it with its new size
+    return DecodeError(message, path=path, reason=reason, lasting=False)
+
+
+def _check_ratio(found: Size, original: Size) -> None:
+    if not same_ratio(found, original):
+        raise DecodeError.of(
+            "",
+            f"it has {found.height}x{found.width} pixels, which is not the shape of its image of "
+            f"{original.height}x{original.width}",
+        )
