@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +16,10 @@ from rich.console import Group
 
 from lit_buckets import report
 from lit_buckets.config import Config, load_config, to_plain
+from lit_buckets.delivery import check_pixels, make_dataset, normalized, plan_rows
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.loader import BucketDataLoader
+from lit_buckets.loader import BucketDataLoader, died
 from lit_buckets.manifest import Manifest
-from lit_buckets.pixels.dataset import BucketDataset
-from lit_buckets.pixels.transforms import Crop, normalize
 from lit_buckets.plan import BucketPlan, ledger
 from lit_buckets.sampler import BucketBatchSampler
 from lit_buckets.stages import STAGES, Stage, StageImages, open_stage, plan_stage, scan_stage
@@ -28,6 +27,8 @@ from lit_buckets.stages import STAGES, Stage, StageImages, open_stage, plan_stag
 __all__ = ["BucketDataModule"]
 
 Transform = Callable[[torch.Tensor, dict[str, Any]], torch.Tensor]
+
+log = logging.getLogger("lit_buckets")
 
 _STAGES: dict[str | None, tuple[Stage, ...]] = {
     "fit": ("train", "val"),
@@ -46,9 +47,11 @@ class BucketDataModule(LightningDataModule):
     is a loader for one process.
 
     A batch is a dictionary: ``image`` (B, 3, H, W), uint8 from the loader and normalised on the
-    device; ``caption`` and ``path``, lists of B strings; ``index`` (B,) rows of the manifest;
-    ``original_size``, ``crop_top_left`` and ``target_size`` (B, 2), (height, width) and
-    (top, left) in pixels; ``valid`` (B,) false for a sample repeated only to fill a place.
+    device; ``mask`` (B, 1, H, W), false where a padded image leaves its bucket empty; ``caption``
+    and ``path``, lists of B strings; ``index`` (B,) rows of the manifest; ``original_size``,
+    ``crop_top_left`` and ``target_size`` (B, 2), (height, width) and (top, left) in pixels;
+    ``valid`` (B,) false for a sample repeated only to fill a place; and all further columns, those
+    of paired images as (B, 3, H, W) like ``image``, or (B, H, W) int64 labels.
 
     Args:
         config: Path to a YAML file, mapping, OmegaConf object, or
@@ -101,12 +104,14 @@ class BucketDataModule(LightningDataModule):
             stage: fit, validate, test or predict; ``None`` for all.
 
         Raises:
+            ConfigError: If the images cannot follow the configuration.
             DataError: If a manifest is missing, or ranks see different images.
         """
         for name in _STAGES[stage]:
             if name not in self._images and (images := open_stage(self.config, name)) is not None:
                 self._images[name] = images
                 self._check_ranks(name)
+                check_pixels(self.config, name, images)
                 if name == "train":
                     self._check_batch_size()
 
@@ -134,8 +139,7 @@ class BucketDataModule(LightningDataModule):
                 :func:`lit_buckets.plan.ledger.rows`.
             stage: train, val, test or predict.
         """
-        images, crop = self._of(stage), self._crop(stage)
-        ledger.write_rows(ledger.rows(images.plan, paths=images.manifest.paths, crop=crop), file)
+        ledger.write_rows(plan_rows(self.config, stage, self._of(stage)), file)
 
     def summary(self) -> Group:
         """Bucket tables and the accounting of an epoch, for every stage that is set up.
@@ -181,8 +185,9 @@ class BucketDataModule(LightningDataModule):
             A new loader at the beginning of epoch 0.
         """
         options = self.config.loader
+        transform = self.train_transform if stage == "train" else self.eval_transform
         return BucketDataLoader(
-            self._dataset(stage),
+            make_dataset(self.config, stage, self._of(stage), transform),
             self._sampler(stage, num_replicas, rank),
             num_workers=options.num_workers if num_workers is None else num_workers,
             prefetch_factor=options.prefetch_factor,
@@ -218,19 +223,30 @@ class BucketDataModule(LightningDataModule):
         return self.loader("predict")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
-        """Normalise the images on the device, in the model's precision.
+        """Normalise the images on the device, in the precision of the model's weights.
+
+        That is float32 with the Trainer's ``32-true``, ``16-mixed`` and ``bf16-mixed`` (there
+        autocast rounds what may be rounded, and a loss against the image is exact), bfloat16 with
+        ``bf16-true``, float16 with ``16-true`` and float64 with ``64-true``.
 
         Args:
             batch: From a loader of this module.
             dataloader_idx: Not used.
 
         Returns:
-            The batch with ``image`` normalised as ``transform.normalize`` says.
+            The batch with ``image``, and paired images that are no labels, normalised as
+            ``transform.normalize`` says. Masks and labels stay as they are.
         """
-        how = self.config.transform.normalize
-        if how is None or batch["image"].dtype != torch.uint8:
-            return batch
-        return batch | {"image": normalize(batch["image"], how, dtype=self._dtype())}
+        return normalized(batch, self.config.transform, self._dtype())
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Say what to do where a loader's worker was killed while a step was under way.
+
+        Args:
+            exception: What ended the run.
+        """
+        if not isinstance(exception, DataError) and (explained := died(exception)):
+            log.error("%s", explained)
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -319,28 +335,6 @@ class BucketDataModule(LightningDataModule):
             on_change=batches.on_change,
         )
 
-    def _dataset(self, stage: Stage) -> BucketDataset:
-        data, transform, training = self.config.data, self.config.transform, stage == "train"
-        images = self._of(stage)
-        return BucketDataset(
-            manifest=images.manifest,
-            plan=images.plan,
-            crop=self._crop(stage),
-            flip=transform.flip if training else 0.0,
-            interpolation=transform.interpolation,
-            background=transform.background,
-            seed=self.config.batches.seed,
-            transform=self.train_transform if training else self.eval_transform,
-            on_error=data.on_error,
-            max_failures=data.max_failures,
-            max_image_pixels=data.max_image_pixels,
-            failures_file=Path(data.cache_dir) / "failed.jsonl",
-        )
-
-    def _crop(self, stage: Stage) -> Crop:
-        crop = self.config.transform.crop
-        return "center" if crop == "random" and stage != "train" else crop
-
     # -- what the Trainer knows --------------------------------------------------------------------
 
     @property
@@ -362,7 +356,7 @@ class BucketDataModule(LightningDataModule):
         return int(self._host.fit_loop.epoch_loop.batch_progress.current.processed)
 
     def _dtype(self) -> torch.dtype:
-        """What the model computes in; float32 without a model."""
+        """What the model's weights are; float32 without a model."""
         model = self._host.lightning_module if self._host is not None else None
         dtype = getattr(model, "dtype", None)
         if isinstance(dtype, torch.dtype) and dtype.is_floating_point:

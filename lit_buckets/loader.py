@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lit_buckets.errors import DataError
 from lit_buckets.sampler import BucketBatchSampler
 
-__all__ = ["BucketDataLoader"]
+__all__ = ["BucketDataLoader", "died"]
 
 # What Lightning hands to the constructor of a loader that it makes anew (in predict, and to
 # overfit). The order and the ranks are settled already, so none of it is wanted.
@@ -77,12 +78,16 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
 
         Workers start with the first batch asked for, not before: trainers call ``iter`` before
         they restore a state or set the epoch.
+
+        Raises:
+            DataError: If a worker has died.
         """
         if self._epoch == self.batches.epoch and self._done() >= len(self):
             self.batches.advance()
         self._epoch, self._delivered = self.batches.epoch, 0
         self._counted_from = self.steps_done() if self.steps_done else 0
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while (batch := _next(batches)) is not None:
             self._delivered += 1
             yield batch
 
@@ -107,6 +112,34 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         if self.steps_done:
             delivered = min(delivered, self.steps_done() - self._counted_from)
         return self.batches.start + delivered
+
+
+def died(error: BaseException) -> str:
+    """What to know of an error if it tells that a loader's worker has died; "" for any other.
+
+    torch notices at once, whatever the main process is doing, so it may be raised anywhere.
+
+    Example:
+        >>> died(ValueError("5"))
+        ''
+    """
+    reason = " ".join(str(error).split()).rstrip(".")
+    if not isinstance(error, RuntimeError) or not reason.startswith("DataLoader worker"):
+        return ""
+    return (
+        f"a worker of the loader died; {reason}. If the system killed it because memory ran out, "
+        "lower loader.num_workers or loader.prefetch_factor, or load smaller batches."
+    )
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    """The next batch; ``None`` after the last."""
+    try:
+        return next(batches, None)
+    except RuntimeError as error:
+        if explained := died(error):
+            raise DataError(explained) from error
+        raise
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -2,8 +2,13 @@
 
 Each part imports only from those before it:
 
-1. ``decode``: a file becomes an upright 8-bit sRGB picture.
+1. ``decode``: a file becomes an upright 8-bit sRGB picture; ``labels``: or a label map.
 2. ``resize``: a part of a resized picture.
-3. ``transforms``: the picture gets its bucket's size; bytes become what a model takes.
-4. ``dataset``: whole batches, and what happens to files that fail.
+3. ``transforms``: picture, mask and labels are put into the bucket; ``focus``: what the table says
+   of the crop.
+4. ``sample``: one sample, with its paired images.
+5. ``augment``: transforms of torchvision and of one's own.
+6. ``failures``: files that fail; ``collate``: samples put together.
+7. ``dataset``: whole batches.
+8. ``normalize``: on the device, bytes become what a model takes.
 """

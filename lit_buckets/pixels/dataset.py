@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from lit_buckets.errors import DataError

@@ -37,7 +37,8 @@ class Failures:
     def __init__(self, most: int, file: Path | None) -> None:
         self._most, self._file = most, file
         slots = min(most + 1, _MOST_COUNTED)
-        self._rows = torch.full((slots,), -1, dtype=torch.int64).share_memory_()
+        self._rows: torch.Tensor = torch.full((slots,), -1)
+        self._rows.share_memory_()  # type: ignore[no-untyped-call]
         self.last = ""  #: what was noted last in this process
 
     def __contains__(self, index: int) -> bool:
