@@ -15,15 +15,16 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from lit_buckets import geometry
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
 from lit_buckets.manifest import Manifest, read_failures
 from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.pixels.decode import DecodeError
+from lit_buckets.placement import resized_sizes
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.sampler import BucketBatch, BucketBatchSampler
 from lit_buckets.scan import scan
+from lit_buckets.storage import Span
 
 ORIENTATION = 0x0112
 
@@ -31,9 +32,11 @@ ORIENTATION = 0x0112
 class FakeManifest:
     """Paths, captions and sizes of files in a folder."""
 
-    def __init__(self, files: list[Path], sizes) -> None:
+    def __init__(self, files: list[Path], sizes, **columns: list) -> None:
         self.files = files
         self.sizes = np.array(sizes, dtype=np.int32).reshape(-1, 2)
+        self.extra = columns
+        self.columns = tuple(columns)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -41,7 +44,6 @@ class FakeManifest:
     def path(self, index: int) -> str:
         return str(self.files[index])
 
-    columns: tuple[str, ...] = ()
     numbers: frozenset[str] = frozenset()
 
     def read(self, index: int) -> bytes:
@@ -52,7 +54,10 @@ class FakeManifest:
         return status.st_size, status.st_mtime_ns
 
     def value(self, index: int, column: str) -> object:
-        raise KeyError(column)
+        return self.extra[column][index]
+
+    def beside(self, index: int, path: str) -> Span:
+        return Span(str(self.files[index].parent / path))
 
     def caption(self, index: int) -> str:
         return f"caption {index}"
@@ -225,7 +230,11 @@ def test_images_that_are_left_out_do_not_count(manifest):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop": "left"}, "crop='left' must be one of center, random, top"),
+        ({"fit": "fill"}, "fit='fill' must be one of crop, pad, stretch"),
+        ({"crop": "left"}, "crop='left' must be one of center, random, top, bottom, focus"),
+        ({"focus_unit": "inches"}, "focus_unit='inches' must be one of share, pixels"),
+        ({"focus": ["x", "y"]}, r"column 'x' is not among those of the manifest; they are \[\]"),
+        ({"paired": {"depth": "image"}}, "column 'depth' is not among those of the manifest"),
         ({"interpolation": "area"}, "interpolation='area' must be one of"),
         ({"on_error": "skip"}, "on_error='skip' must be one of replace, raise"),
         ({"flip": 1.5}, "flip=1.5 must be a probability"),
@@ -240,12 +249,14 @@ def test_arguments_out_of_range_are_refused(manifest, options, message):
 # -- the three sizes ---------------------------------------------------------------------------
 
 
-def save_ramps(file: Path, size: Size, orientation: int) -> None:
-    """A JPEG that is displayed with red rising to the right and green rising downwards."""
+SHADE = 0.2  # how much red and green rise from one pixel of the file to the next
+
+
+def save_coordinates(file: Path, size: Size, orientation: int) -> None:
+    """A JPEG whose displayed pixels tell their own column in red, and their row in green."""
     y, x = np.mgrid[: size.height, : size.width]
     shades = np.zeros((*size, 3), dtype=np.uint8)
-    shades[..., 0] = (255 * (x + 0.5) / size.width).round()
-    shades[..., 1] = (255 * (y + 0.5) / size.height).round()
+    shades[..., 0], shades[..., 1] = (SHADE * (x + 0.5)).round(), (SHADE * (y + 0.5)).round()
     image = Image.fromarray(shades)
     undo = {
         1: [],
@@ -261,34 +272,70 @@ def save_ramps(file: Path, size: Size, orientation: int) -> None:
         image = image.transpose(step)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    image.save(file, quality=98, exif=exif)
+    image.save(file, quality=98, subsampling=0, exif=exif)
 
 
-@pytest.mark.parametrize("crop", ["center", "random", "top"])
+@pytest.fixture(scope="module")
+def coordinates(tmp_path_factory) -> FakeManifest:
+    """In every EXIF orientation, landscape and portrait, with sides that no JPEG scale divides."""
+    folder = tmp_path_factory.mktemp("coordinates")
+    sizes = [size for _ in range(8) for size in (Size(403, 1001), Size(909, 305))]
+    files = [folder / f"{i:02d}.jpg" for i in range(len(sizes))]
+    for i, (file, size) in enumerate(zip(files, sizes, strict=True)):
+        save_coordinates(file, size, i // 2 + 1)
+    focus = {"left": 0.1, "top": 0.1, "right": 0.3, "bottom": 0.25}
+    return FakeManifest(files, sizes, **{name: [at] * len(sizes) for name, at in focus.items()})
+
+
+@pytest.mark.parametrize(
+    ("fit", "crop"),
+    [
+        *(("crop", crop) for crop in ("center", "random", "top", "bottom", "focus")),
+        ("pad", "center"),
+        ("stretch", "center"),
+    ],
+)
 @pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_the_three_sizes_are_those_of_the_picture_that_the_model_sees(tmp_path, crop, flip):
-    # sides that no scale of a JPEG divides, in landscape and portrait, in every orientation
-    sizes = [Size(403, 1001), Size(909, 305)] * 4
-    files = [tmp_path / f"{i}.jpg" for i in range(8)]
-    for i, file in enumerate(files):
-        save_ramps(file, sizes[i], i + 1)
-    ramps = FakeManifest(files, sizes)
-    plan = plan_buckets(sizes, rule="list", sizes=[[96, 96]], divisor=96)
-    data = BucketDataset(manifest=ramps, plan=plan, crop=crop, flip=flip)
+@pytest.mark.parametrize("bucket", [(96, 96), (64, 128), (160, 48)])
+def test_the_three_sizes_are_those_of_the_picture_that_the_model_sees(
+    coordinates, fit, crop, flip, bucket
+):
+    plan = plan_buckets(coordinates.sizes, rule="list", sizes=[bucket], divisor=16)
+    focus = coordinates.columns if crop == "focus" else ()
+    data = BucketDataset(
+        manifest=coordinates, plan=plan, fit=fit, crop=crop, focus=focus, flip=flip
+    )
     found = data[batch_of(plan)]
-    assert found["original_size"].tolist() == [list(size) for size in sizes]
-    for image, size, offset in zip(
-        found["image"], sizes, found["crop_top_left"].tolist(), strict=True
-    ):
-        height, width = geometry.cover(size, Size(96, 96)).tolist()
-        # as the model sees it: in a mirrored picture red falls to the right
-        red = image[0].double().mean(0).numpy()
-        red = 255 - red if flip else red
-        green = image[1].double().mean(1).numpy()
-        left = np.median(width * red / 255 - np.arange(96) - 0.5)
-        top = np.median(height * green / 255 - np.arange(96) - 0.5)
-        assert abs(top - offset[0]) < 0.75
-        assert abs(left - offset[1]) < 0.75
+    assert found["original_size"].tolist() == coordinates.sizes.tolist()
+    assert found["target_size"].tolist() == [list(bucket)] * len(coordinates)
+    corners = set()
+    for place in range(len(coordinates)):
+        original, (top, left), target = (
+            found[name][place].tolist()
+            for name in ("original_size", "crop_top_left", "target_size")
+        )
+        image = found["image"][place].double().numpy()
+        inside = found["mask"][place, 0] if "mask" in found else torch.ones(bucket).bool()
+        (first, last), (start, stop) = (
+            (line[0], line[-1] + 1)
+            for line in (inside.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+        )
+        part = image[:2, first:last, start:stop]
+        # from the batch's own numbers alone: which pixel of the file each pixel shows
+        height, width = resized_sizes(original, target, fit).tolist()
+        down = (top + np.arange(last - first) + 0.5) * original[0] / height
+        across = (left + np.arange(stop - start) + 0.5) * original[1] / width
+        across = original[1] - across if flip else across  # red falls in a mirrored picture
+        for expected, shades, scale in (
+            (across, part[0].mean(axis=0), original[1] / width),
+            (down, part[1].mean(axis=1), original[0] / height),
+        ):
+            off = (shades / SHADE - expected) / scale  # in pixels of the batch
+            assert abs(off[2:-2].mean()) < 0.5
+            assert np.abs(off[2:-2]).mean() < 0.5 + 2.5 / scale  # less than half a shade beyond
+        corners.add((top, left))
+    if fit == "crop":
+        assert corners != {(0, 0)}
 
 
 # -- randomness is a function ------------------------------------------------------------------
@@ -609,7 +656,7 @@ def test_a_dataset_pickles_to_next_to_nothing(tmp_path):
     plan = BucketPlan.open(tmp_path / "plan.arrow")
     data = BucketDataset(manifest=manifest, plan=plan, failures_file=tmp_path / "failed.jsonl")
     pickled = pickle.dumps(data)
-    assert len(pickled) < 2000
+    assert len(pickled) < 3000
     copy = pickle.loads(pickled)
     assert len(copy) == count
     assert copy.manifest.path(7) == manifest.path(7)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import csv, feather, parquet
 
-from lit_buckets import geometry, plan_buckets
+from lit_buckets import plan_buckets
 from lit_buckets.geometry import Size
-from lit_buckets.pixels.transforms import crop_offset
+from lit_buckets.placement import place
 from lit_buckets.plan import ledger
 
 side = st.integers(60, 900)
@@ -21,10 +21,19 @@ image_sizes = st.lists(st.tuples(side, side), max_size=20)
 
 
 @settings(max_examples=100, deadline=None)
-@given(image_sizes, st.sampled_from(["center", "top"]), st.booleans())
-def test_rows_are_what_the_pixels_will_be(sizes, crop, upscale):
+@given(
+    image_sizes,
+    st.sampled_from([("pad", "center"), ("stretch", "center")])
+    | st.tuples(st.just("crop"), st.sampled_from(["center", "top", "bottom", "focus"])),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_rows_are_what_the_pixels_will_be(sizes, how, upscale, seed):
+    fit, crop = how
     plan = plan_buckets(sizes, upscale=upscale, min_images=2, small_bucket="exclude")
-    table = ledger.rows(plan, crop=crop).to_pylist()
+    focus = np.sort(np.random.default_rng(seed).uniform(-0.2, 1.2, (len(sizes), 2, 2)), axis=1)
+    focus = np.where(np.arange(len(sizes))[:, None] % 3 == 2, np.nan, focus.reshape(-1, 4))
+    table = ledger.rows(plan, fit=fit, crop=crop, focus=focus).to_pylist()
     assert [row["index"] for row in table] == list(range(len(sizes)))
     for index, row in enumerate(table):
         assert (row["height"], row["width"]) == sizes[index]
@@ -36,16 +45,17 @@ def test_rows_are_what_the_pixels_will_be(sizes, crop, upscale):
             assert row["bucket_height"] is row["crop_top"] is row["crop_loss"] is None
             continue
         bucket = Size(*plan.bucket_sizes[plan.bucket_of[index]].tolist())
-        resized = Size(*geometry.cover(Size(*sizes[index]), bucket).tolist())
+        found = place(Size(*sizes[index]), bucket, fit=fit, crop=crop, focus=focus[index])
+        resized = found.resized
         assert (row["bucket_height"], row["bucket_width"]) == bucket
         assert (row["resized_height"], row["resized_width"]) == resized
-        assert (row["crop_top"], row["crop_left"]) == crop_offset(resized, bucket, crop)
-        assert row["crop_loss"] == pytest.approx(
-            1 - bucket.height * bucket.width / (resized.height * resized.width)
-        )
+        assert (row["crop_top"], row["crop_left"]) == found.crop_top_left
+        assert (row["pad_top"], row["pad_left"]) == found.margin
+        cut = 1 - bucket.height * bucket.width / (resized.height * resized.width)
+        assert row["crop_loss"] == pytest.approx(cut if fit == "crop" else 0)
         growth = max(resized.height / sizes[index][0], resized.width / sizes[index][1]) - 1
         assert row["enlarged_by"] == pytest.approx(max(growth, 0))
-        assert upscale or row["enlarged_by"] == 0
+        assert upscale or row["enlarged_by"] == 0 or fit == "stretch"
 
 
 def test_a_random_crop_has_no_place():

@@ -1,19 +1,14 @@
-"""The crop is where its numbers say, to the pixel; bytes become floats exactly."""
+"""The crop is where its numbers say, to the pixel; labels and masks are where the picture is."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from lit_buckets import geometry
-from lit_buckets.geometry import Offset, Size
-from lit_buckets.pixels.transforms import crop_offset, normalize, to_bucket
-
-sides = st.integers(1, 3000)
-unit = st.floats(0, 1, exclude_max=True)
+from lit_buckets.geometry import Size
+from lit_buckets.pixels.transforms import NO_LABEL, labels_to_bucket, mask_of, to_bucket
+from lit_buckets.placement import Placement, place
 
 
 def ramps(size: Size) -> torch.Tensor:
@@ -42,152 +37,121 @@ SHAPES = [
     (Size(97, 61), Size(256, 128)),
     (Size(50, 400), Size(64, 192)),
 ]
+WAYS = [
+    {"crop": "center"},
+    {"crop": "top"},
+    {"crop": "bottom"},
+    {"crop": "random", "uniforms": (0.8, 0.3)},
+    {"crop": "focus", "focus": (0.1, 0.2, 0.5, 0.6)},
+    {"fit": "pad"},
+    {"fit": "stretch"},
+]
+NAMES = ["center", "top", "bottom", "random", "focus", "pad", "stretch"]
+
+
+def shown(image: torch.Tensor, placement: Placement) -> torch.Tensor:
+    """The part of a bucket that shows the picture, turned back if it is mirrored."""
+    (top, left), (height, width) = placement.margin, placement.shown
+    image = image.flip(-1) if placement.flip else image
+    return image[..., top : top + height, left : left + width]
 
 
 @pytest.mark.parametrize(("original", "bucket"), SHAPES)
-@pytest.mark.parametrize("crop", ["center", "top", "random"])
+@pytest.mark.parametrize("way", WAYS, ids=NAMES)
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_the_crop_is_where_its_offset_says(original, bucket, crop, flip, interpolation):
-    resized = Size(*geometry.cover(original, bucket).tolist())
-    image, offset = to_bucket(
-        ramps(original),
-        original=original,
-        bucket=bucket,
-        crop=crop,
-        flip=flip,
-        interpolation=interpolation,
-        uniforms=(0.8, 0.3),
-    )
+def test_the_picture_is_where_its_placement_says(original, bucket, way, flip, interpolation):
+    placement = place(original, bucket, flip=flip, **way)
+    image = to_bucket(ramps(original), placement, interpolation=interpolation)
     assert tuple(image.shape) == (3, *bucket)
     assert image.dtype == torch.uint8
-    if flip:  # mirror both the picture and the numbers: then they are those of a plain crop
-        image = image.flip(-1)
-        offset = Offset(offset.top, resized.width - bucket.width - offset.left)
-    top, left = seen_at(image, resized)
-    assert abs(top - offset.top) < 0.25
-    assert abs(left - offset.left) < 0.25
+    top, left = seen_at(shown(image, placement), placement.resized)
+    assert abs(top - placement.offset.top) < 0.25
+    assert abs(left - placement.offset.left) < 0.25
+
+
+@pytest.mark.parametrize(("original", "bucket"), SHAPES)
+@pytest.mark.parametrize("way", WAYS, ids=NAMES)
+@pytest.mark.parametrize("flip", [False, True])
+def test_labels_are_where_the_picture_is(original, bucket, way, flip):
+    placement = place(original, bucket, flip=flip, **way)
+    height, width = original
+    for label, length, axis in (("row", height, 0), ("column", width, 1)):
+        coordinates = torch.arange(length, dtype=torch.int32)
+        coordinates = coordinates[:, None] if label == "row" else coordinates
+        labels = labels_to_bucket(coordinates.expand(height, width), placement)
+        assert labels.dtype == torch.int64
+        assert tuple(labels.shape) == bucket
+        part = shown(labels, placement)
+        line = part[:, 0] if axis == 0 else part[0]
+        # the middle of a place, in pixels of the original, lies in the pixel that it took
+        middle = (np.arange(len(line)) + placement.offset[axis] + 0.5) * length
+        assert (line.numpy() == np.floor(middle / placement.resized[axis])).all()
+        assert (part == (line[:, None] if axis == 0 else line)).all()
+    assert ((labels == NO_LABEL) == ~mask_of(placement)[0]).all()
+
+
+def test_labels_of_the_buckets_size_are_not_touched():
+    labels = torch.randint(0, 40_000, (64, 96), dtype=torch.int32)
+    assert torch.equal(labels_to_bucket(labels, place(Size(64, 96), Size(64, 96))), labels.long())
+
+
+def test_padding_is_background_and_the_mask_says_where():
+    white = torch.full((3, 100, 400), 255, dtype=torch.uint8)
+    for flip in (False, True):
+        placement = place(Size(100, 400), Size(65, 64), fit="pad", flip=flip)  # 16 x 64
+        image = to_bucket(white, placement, background=(1, 2, 3))
+        mask = mask_of(placement)
+        assert tuple(mask.shape) == (1, 65, 64)
+        assert mask.dtype == torch.bool
+        assert (image[:, mask[0]] == 255).all()
+        assert (torch.tensor([1, 2, 3]) == image[:, ~mask[0]].T).all()
+        assert mask[0].any(1).nonzero().flatten().tolist() == list(range(24, 40))
+    placement = place(Size(400, 100), Size(64, 65), fit="pad")  # 64 x 16, 24 left and 25 right
+    mirrored = mask_of(placement._replace(flip=True))
+    assert mask_of(placement)[0, 0].nonzero().flatten().tolist() == list(range(24, 40))
+    assert mirrored[0, 0].nonzero().flatten().tolist() == list(range(25, 41))
+    assert mask_of(place(Size(64, 64), Size(64, 64), fit="pad")).all()
 
 
 def test_a_mirrored_crop_says_where_it_begins_in_the_mirrored_picture():
     original, bucket = Size(100, 400), Size(100, 200)
-    uniforms = (0.0, 0.1)
-    plain, offset = to_bucket(
-        ramps(original), original=original, bucket=bucket, crop="random", uniforms=uniforms
-    )
-    mirrored, other = to_bucket(
-        ramps(original),
-        original=original,
-        bucket=bucket,
-        crop="random",
-        uniforms=uniforms,
-        flip=True,
-    )
-    assert offset == (0, 20)
-    assert other == (0, 400 - 200 - 20)
+    options = {"crop": "random", "uniforms": (0.0, 0.1)}
+    placement = place(original, bucket, flip=True, **options)
+    plain = to_bucket(ramps(original), place(original, bucket, **options))
+    mirrored = to_bucket(ramps(original), placement)
+    assert placement.crop_top_left == (0, 400 - 200 - 20)
     assert (mirrored.flip(-1) == plain).all()
-    whole = ramps(original).flip(-1)
-    assert (mirrored == whole[:, :, other.left : other.left + 200]).all()
-
-
-def test_the_published_example():
-    image, offset = to_bucket(
-        torch.zeros(3, 1000, 2000, dtype=torch.uint8),
-        original=Size(1000, 2000),
-        bucket=Size(1024, 1024),
-    )
-    assert tuple(image.shape) == (3, 1024, 1024)
-    assert offset == (0, 512)
+    whole, left = ramps(original).flip(-1), placement.crop_top_left.left
+    assert (mirrored == whole[:, :, left : left + 200]).all()
 
 
 def test_a_picture_of_the_buckets_size_is_not_touched():
     noise = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
-    image, offset = to_bucket(noise, original=Size(64, 96), bucket=Size(64, 96), crop="random")
-    assert torch.equal(image, noise)
-    assert offset == (0, 0)
-    mirrored, offset = to_bucket(noise, original=Size(64, 96), bucket=Size(64, 96), flip=True)
-    assert torch.equal(mirrored, noise.flip(-1))
-    assert offset == (0, 0)
+    for way in WAYS:
+        placement = place(Size(64, 96), Size(64, 96), **way)
+        assert torch.equal(to_bucket(noise, placement), noise)
+        mirrored = to_bucket(noise, placement._replace(flip=True))
+        assert torch.equal(mirrored, noise.flip(-1))
 
 
 def test_a_picture_that_only_needs_cropping_is_not_resampled():
     noise = torch.randint(0, 256, (3, 64, 100), dtype=torch.uint8)
-    image, offset = to_bucket(noise, original=Size(64, 100), bucket=Size(64, 96))
+    image = to_bucket(noise, place(Size(64, 100), Size(64, 96)))
     assert torch.equal(image, noise[:, :, 2:98])
-    assert offset == (0, 2)
 
 
 def test_a_smaller_copy_gives_the_same_crop():
-    original, bucket = Size(800, 1600), Size(96, 128)
-    full, offset = to_bucket(ramps(original), original=original, bucket=bucket)
-    small, same = to_bucket(ramps(Size(200, 400)), original=original, bucket=bucket)
-    assert offset == same
+    placement = place(Size(800, 1600), Size(96, 128))
+    full = to_bucket(ramps(Size(800, 1600)), placement)
+    small = to_bucket(ramps(Size(200, 400)), placement)
     assert (full.int() - small.int()).abs().max() <= 2
 
 
 def test_shrinking_is_antialiased():
     stripes = torch.zeros(3, 512, 512, dtype=torch.uint8)
     stripes[:, :, ::2] = 255
+    placement = place(Size(512, 512), Size(64, 64))
     for interpolation in ("bicubic", "bilinear"):
-        image, _ = to_bucket(
-            stripes, original=Size(512, 512), bucket=Size(64, 64), interpolation=interpolation
-        )
+        image = to_bucket(stripes, placement, interpolation=interpolation)
         assert (image[:, :, 4:-4].int() - 128).abs().max() <= 2
-
-
-@settings(deadline=None)
-@given(sides, sides, sides, sides, st.sampled_from(["center", "random", "top"]), unit, unit)
-def test_offsets_stay_inside(
-    height, width, bucket_height, bucket_width, crop, vertical, horizontal
-):
-    bucket = Size(bucket_height, bucket_width)
-    resized = Size(*geometry.cover(Size(height, width), bucket).tolist())
-    top, left = crop_offset(resized, bucket, crop, (vertical, horizontal))
-    assert 0 <= top <= resized.height - bucket.height
-    assert 0 <= left <= resized.width - bucket.width
-    if crop == "top":
-        assert top == 0
-
-
-def test_every_random_place_is_equally_likely():
-    places = [
-        crop_offset(Size(8, 5), Size(8, 2), "random", (0.5, k / 4000)).left for k in range(4000)
-    ]
-    assert np.bincount(places).tolist() == [1000] * 4
-
-
-def test_arguments_out_of_range_are_refused():
-    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    size = Size(8, 8)
-    with pytest.raises(ValueError, match="crop='middle' must be one of center, random, top"):
-        to_bucket(image, original=size, bucket=size, crop="middle")
-    with pytest.raises(ValueError, match="interpolation='area' must be one of bicubic, bilinear"):
-        to_bucket(image, original=size, bucket=size, interpolation="area")
-    with pytest.raises(ValueError, match="8x8 pixels does not cover the bucket of 8x9"):
-        crop_offset(size, Size(8, 9))
-    with pytest.raises(ValueError, match="normalize='zscore' must be one of minus_one_one"):
-        normalize(image, "zscore")
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
-def test_normalize(dtype):
-    shades = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 3, 16, 16)
-    kept = shades.clone()
-    exact = shades.double() / 255
-    mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64)[:, None, None]
-    deviation = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64)[:, None, None]
-    expected = {
-        "minus_one_one": 2 * exact - 1,
-        "zero_one": exact,
-        "imagenet": (exact - mean) / deviation,
-    }
-    for how, values in expected.items():
-        found = normalize(shades, how, dtype)
-        assert found.dtype == dtype
-        assert found.shape == shades.shape
-        error = (found.double() - values).abs().max()
-        assert error <= 3 * torch.finfo(dtype).eps
-    assert torch.equal(shades, kept)
-    assert normalize(shades, None) is shades
-    ends = normalize(torch.tensor([0, 255, 0], dtype=torch.uint8).reshape(3, 1, 1), "minus_one_one")
-    assert ends.ravel().tolist() == [-1, 1, -1]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import default_collate
 
 from lit_buckets.pixels.sample import Sample
 
@@ -50,5 +51,5 @@ def _further(values: list[Any], number: bool) -> Any:
 
 
 def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """One plain tensor of all."""
-    return torch.stack([tensor.as_subclass(torch.Tensor) for tensor in tensors])
+    """One plain tensor of all; in a loader's worker it is made in shared memory right away."""
+    return default_collate([tensor.as_subclass(torch.Tensor) for tensor in tensors])
