@@ -54,13 +54,21 @@ def augment(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) 
     Raises:
         ValueError: If what comes out could not stand in a batch.
     """
-    before = {"image": sample.image, **_tensors(sample.fields)}
-    after: Any = {**before, "image": Image(sample.image)}
+    return _checked(sample, _moved(sample, transforms))
+
+
+def _moved(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) -> Any:
+    """What comes out, whatever it is."""
+    tensors: Any = {"image": Image(sample.image.contiguous()), **_tensors(sample.fields)}
     for transform in transforms:
-        after = transform(after)
-    for name, tensor in before.items():
-        _check(after.get(name), tensor, name, "transform.augment", sample.fields["path"])
-    return Sample(after.pop("image"), sample.fields | after)
+        tensors = transform(tensors)
+    return tensors
+
+
+def _checked(sample: Sample, tensors: Any) -> Sample:
+    for name, before in {"image": sample.image, **_tensors(sample.fields)}.items():
+        _check(tensors[name], before, name, "transform.augment", sample.fields["path"])
+    return Sample(tensors.pop("image"), sample.fields | tensors)
 
 
 def apply_transform(sample: Sample, transform: Transform) -> Sample:
@@ -111,14 +119,15 @@ def check_augment(
         for name, kind in (paired or {}).items():
             labels = torch.zeros(size, dtype=torch.int64)
             fields[name] = Mask(labels) if kind == "labels" else Image(_shades(size))
+        sample = Sample(_shades(size), fields)
         for attempt in range(_TRIES):
             with seeded(attempt):
                 try:
-                    augment(Sample(_shades(size), fields), transforms)
-                except ValueError:
-                    raise
+                    tensors = _moved(sample, transforms)
                 except Exception as error:
-                    raise ValueError(f"torchvision refuses it: {error}") from error
+                    reason = " ".join(str(error).split())
+                    raise ValueError(f"torchvision refuses it: {reason}") from error
+            _checked(sample, tensors)
 
 
 def _shades(size: Size) -> torch.Tensor:
