@@ -21,6 +21,7 @@ from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.loader import BucketDataLoader, died
 from lit_buckets.manifest import Manifest
 from lit_buckets.plan import BucketPlan, ledger
+from lit_buckets.report.html import write_report
 from lit_buckets.sampler import BucketBatchSampler
 from lit_buckets.stages import STAGES, Stage, StageImages, open_stage, plan_stage, scan_stage
 
@@ -140,6 +141,18 @@ class BucketDataModule(LightningDataModule):
             stage: train, val, test or predict.
         """
         ledger.write_rows(plan_rows(self.config, stage, self._of(stage)), file)
+
+    def write_report(
+        self, file: str | os.PathLike[str], stage: Stage = "train", ranks: int = 1
+    ) -> None:
+        """Write what to know before training as one HTML file, to be read in a browser.
+
+        Args:
+            file: Where to, such as ``report.html``.
+            stage: train, val, test or predict.
+            ranks: For how many ranks an epoch is counted, at least 1.
+        """
+        write_report(self, file, ranks=ranks, stage=stage)
 
     def summary(self) -> Group:
         """Bucket tables and the accounting of an epoch, for every stage that is set up.

@@ -15,6 +15,7 @@ from lit_buckets.epoch import Accounting
 from lit_buckets.plan import BucketPlan
 from lit_buckets.plan.ledger import by_source
 from lit_buckets.plan.strata import samples_of
+from lit_buckets.report.facts import bucket_sums
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = [
@@ -178,23 +179,17 @@ def curve_line(plan: BucketPlan) -> str:
 
 
 def _rows(sampler: BucketBatchSampler) -> list[tuple[str, ...]]:
-    plan = sampler.plan
-    buckets = len(plan.bucket_sizes)
-    used = plan.bucket_of >= 0
-    loss = np.bincount(plan.bucket_of[used], plan.crop_loss[used], minlength=buckets) / plan.counts
-    moved = np.bincount(plan.bucket_of[list(plan.moved_from)], minlength=buckets)
-    samples, batches = samples_of(plan.strata, buckets), sampler.batches_per_bucket()
     return [
         (
-            f"{height}x{width}",
-            f"{plan.counts[k]:,}",
-            f"{samples[k]:,}",
-            f"{batches[k]:,}",
-            f"{loss[k]:.1%}",
-            f"{moved[k]:,}",
+            f"{bucket.height}x{bucket.width}",
+            f"{bucket.images:,}",
+            f"{bucket.samples:,}",
+            f"{bucket.batches:,}",
+            f"{bucket.crop_loss:.1%}",
+            f"{bucket.moved:,}",
             "",
         )
-        for k, (height, width) in enumerate(plan.bucket_sizes.tolist())
+        for bucket in bucket_sums(sampler)
     ]
 
 

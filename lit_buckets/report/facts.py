@@ -1,0 +1,268 @@
+"""What a report says in numbers: plain values for the page, nothing of how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_buckets.epoch import Accounting
+from lit_buckets.manifest import Manifest
+from lit_buckets.plan import BucketPlan, ledger
+from lit_buckets.plan.fewest import fewest
+from lit_buckets.plan.shapes import one_per_ratio
+from lit_buckets.plan.strata import samples_of
+from lit_buckets.sampler import BucketBatchSampler
+
+__all__ = [
+    "BucketSum",
+    "Curve",
+    "Number",
+    "OnRanks",
+    "SourceSum",
+    "bucket_sums",
+    "curve_of",
+    "on_ranks",
+    "remarks",
+    "source_sums",
+    "the_numbers",
+]
+
+IntArray = npt.NDArray[np.int64]
+
+_MOST_SHAPES = 40  # how far a curve goes that the plan does not hold
+_ONE_RESOLUTION = 2  # largest quotient of the areas of buckets that may be compared by ratio alone
+_RANKS = (1, 2, 4, 8, 16, 32, 64)
+_FULL_ENOUGH, _MUCH_SHARED = 0.8, 0.1
+
+
+class Number(NamedTuple):
+    """A number that matters."""
+
+    label: str
+    value: str
+    note: str = ""  #: what to know of it, in a few words
+    warns: bool = False
+
+
+class BucketSum(NamedTuple):
+    """What is in one bucket."""
+
+    height: int
+    width: int
+    images: int
+    samples: int  #: in an epoch
+    batches: int  #: in an epoch, over all ranks
+    crop_loss: float  #: mean over its images
+    moved: int  #: images that were moved there
+
+
+class SourceSum(NamedTuple):
+    """How the images of one source become samples: used x repeats = samples."""
+
+    root: str
+    images: int  #: those that could be sized
+    refused: int
+    left_out: int
+    used: int
+    repeats: str  #: a number, or the least and the most
+    samples: int
+
+
+class OnRanks(NamedTuple):
+    """An epoch on some number of ranks."""
+
+    ranks: int
+    account: Accounting
+    chosen: bool  #: whether the report is about this number
+
+
+class Curve(NamedTuple):
+    """The least mean crop loss by number of shapes, and what to know of it."""
+
+    points: Mapping[int, float]  #: empty where there is no such curve
+    note: str
+
+
+def the_numbers(manifest: Manifest, sampler: BucketBatchSampler) -> dict[str, list[Number]]:
+    """The numbers on top of a report.
+
+    Args:
+        manifest: The images.
+        sampler: Their sampler, for the number of ranks that the report is about.
+
+    Returns:
+        Numbers under the headings of their groups.
+    """
+    plan, account = sampler.plan, sampler.accounting()
+    told = ledger.summarize(plan)
+    used, losses = told["images"] - told["left_out"], told["crop_loss"]
+    never = _never_come(sampler)
+    images = [
+        Number("sized", f"{len(manifest):,}"),
+        Number("used", f"{used:,}", f"{never:,} of them never come" * bool(never), bool(never)),
+        Number("left out", f"{told['left_out']:,}", "by the plan", told["left_out"] > 0),
+        Number("refused", f"{len(manifest.refused):,}", "files", len(manifest.refused) > 0),
+    ]
+    buckets = [
+        Number("shapes", f"{len(plan.bucket_sizes):,}"),
+        Number("mean crop loss", f"{losses['mean']:.1%}", f"{losses['largest']:.1%} at most"),
+        Number("moved", f"{told['moved']:,}", "from small buckets"),
+        Number("enlarged", f"{told['enlarged']:,}", _share(told["enlarged"], used)),
+    ]
+    ranks = f"{sampler.num_replicas:,} rank" + "s" * (sampler.num_replicas != 1)
+    epoch = [
+        Number("samples", f"{account.samples:,}", _dropped(account), account.dropped > 0),
+        Number("steps", f"{account.rounds:,}", f"on {ranks}"),
+        Number("shared steps", f"{account.shared_rounds:,}", "ranks take several buckets"),
+        Number("batches full", f"{account.fullness:.0%}", _filled(account)),
+    ]
+    return {"Images": images, "Buckets": buckets, "An epoch": epoch}
+
+
+def remarks(manifest: Manifest, sampler: BucketBatchSampler, cut: int) -> list[str]:
+    """What a user should look at before training, a sentence each.
+
+    Args:
+        manifest: The images.
+        sampler: Their sampler.
+        cut: How many images are cropped beyond the limit.
+    """
+    plan, account, ranks = sampler.plan, sampler.accounting(), sampler.num_replicas
+    never = _never_come(sampler)
+    found = [
+        (len(manifest.refused), "files refused: they could not be sized."),
+        (len(plan.excluded), "images left out of the plan."),
+        (never, "images that never come: their buckets are smaller than a batch."),
+        (cut, "images cropped beyond the limit."),
+    ]
+    sentences = [f"{count:,} {text}" for count, text in found if count]
+    if account.fullness < _FULL_ENOUGH:
+        samples = samples_of(plan.strata, len(plan.bucket_sizes))
+        small = int((samples < sampler.batch_sizes * ranks).sum())
+        sentences.append(
+            f"Batches are {account.fullness:.0%} full: {small:,} of {len(samples):,} buckets have "
+            "fewer samples than one full batch for each rank. Fewer shapes would fill them."
+        )
+    if account.shared_rounds > _MUCH_SHARED * account.rounds:
+        sentences.append(
+            f"In {account.shared_rounds:,} of {account.rounds:,} steps the ranks take different "
+            "buckets, so the slowest decides."
+        )
+    return sentences
+
+
+def bucket_sums(sampler: BucketBatchSampler) -> list[BucketSum]:
+    """What is in each bucket, in the order of the plan."""
+    plan = sampler.plan
+    buckets = len(plan.bucket_sizes)
+    used = plan.bucket_of >= 0
+    loss = np.bincount(plan.bucket_of[used], plan.crop_loss[used], minlength=buckets)
+    columns = (
+        *plan.bucket_sizes.T.tolist(),
+        plan.counts.tolist(),
+        samples_of(plan.strata, buckets).tolist(),
+        sampler.batches_per_bucket().tolist(),
+        (loss / plan.counts).tolist(),
+        np.bincount(plan.bucket_of[list(plan.moved_from)], minlength=buckets).tolist(),
+    )
+    return [BucketSum(*row) for row in zip(*columns, strict=True)]
+
+
+def source_sums(manifest: Manifest, plan: BucketPlan) -> list[SourceSum]:
+    """The arithmetic of an epoch, source by source."""
+    source = manifest.all_rows.column("source").to_numpy()
+    refused, source = source[len(manifest) :], source[: len(manifest)]
+    repeats = np.ones(len(plan), dtype=np.int64) if plan.repeats is None else plan.repeats
+    used = plan.bucket_of >= 0
+    sums = []
+    for place, each in enumerate(manifest.sources):
+        here = source == place
+        often = repeats[here & used]
+        ends = sorted({int(often.min(initial=often.max(initial=1))), int(often.max(initial=1))})
+        sums.append(
+            SourceSum(
+                root=str(each["root"]),
+                images=int(here.sum()),
+                refused=int((refused == place).sum()),
+                left_out=int((here & ~used).sum()),
+                used=len(often),
+                repeats=" to ".join(map(str, ends)),
+                samples=int(often.sum()),
+            )
+        )
+    return sums
+
+
+def on_ranks(sampler: BucketBatchSampler) -> list[OnRanks]:
+    """The epoch on the sampler's number of ranks, and on others to compare it with."""
+    numbers = sorted({*_RANKS, sampler.num_replicas})
+    return [
+        OnRanks(ranks, _elsewhere(sampler, ranks).accounting(), ranks == sampler.num_replicas)
+        for ranks in numbers
+    ]
+
+
+def curve_of(plan: BucketPlan) -> Curve:
+    """What fewer shapes would cut.
+
+    Args:
+        plan: The plan; where the number of its buckets is limited it has the curve already.
+            Otherwise the best of its own shapes are found, if they are of one resolution.
+
+    Returns:
+        The curve, with at most 40 points where it has to be found.
+    """
+    if plan.curve:
+        note = "The least that any set of so many shapes cuts, before sides are rounded to pixels."
+        return Curve(plan.curve, note)
+    areas = plan.bucket_sizes.prod(axis=1)
+    if not len(areas):
+        return Curve({}, "There is no bucket.")
+    if areas.max() >= _ONE_RESOLUTION * areas.min():
+        return Curve(
+            {},
+            f"Buckets of {areas.min():,} to {areas.max():,} pixels do not take one another's "
+            "images, so there is no one curve. With buckets.max_buckets the plan has its own.",
+        )
+    used = plan.bucket_of >= 0
+    shapes = one_per_ratio(plan.bucket_sizes)
+    weights = None if plan.repeats is None else plan.repeats[used]
+    best = fewest(plan.sizes[used], shapes, min(_MOST_SHAPES, len(shapes)), weights)
+    samples = float(used.sum() if weights is None else weights.sum())
+    return Curve(
+        {number: float(loss) / samples for number, loss in enumerate(best.curve, start=1)},
+        f"The best of this plan's {len(areas):,} shapes, before sides are rounded to pixels; "
+        "buckets.max_buckets chooses from more, and never does worse.",
+    )
+
+
+def _elsewhere(sampler: BucketBatchSampler, ranks: int) -> BucketBatchSampler:
+    return BucketBatchSampler(
+        sampler.plan,
+        batch_size=sampler.batch_sizes.tolist(),
+        num_replicas=ranks,
+        seed=sampler.seed,
+        shuffle=sampler.shuffle,
+        sync=sampler.sync,
+        short_batch=sampler.short_batch,
+        largest_first=sampler.largest_first,
+    )
+
+
+def _never_come(sampler: BucketBatchSampler) -> int:
+    return int((sampler.visits() == 0).sum()) - len(sampler.plan.excluded)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%} of those used" if whole else ""
+
+
+def _dropped(account: Accounting) -> str:
+    return f"{account.dropped:,} more are dropped" if account.dropped else "none is dropped"
+
+
+def _filled(account: Accounting) -> str:
+    return f"{account.filled:,} places repeat a sample" if account.filled else "none is filled up"

@@ -1,0 +1,228 @@
+"""The report as one HTML file: its parts put together.
+
+The file asks nothing of a network. What the browser may do is limited by a content security
+policy to the file's own script and style sheet, known by their hashes, and to embedded pictures.
+Names, captions and reasons come from outside: the template engine escapes what it writes, and the
+script sets text, never markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from lit_buckets.config import Config, to_plain
+from lit_buckets.headers import MAX_IMAGE_PIXELS
+from lit_buckets.manifest import Manifest
+from lit_buckets.pixels.transforms import Crop
+from lit_buckets.plan import BucketPlan
+from lit_buckets.report import facts, figures
+from lit_buckets.report.listing import FATES, MOST_ROWS, Listing, common_root, fates_of, listings
+from lit_buckets.report.tables import accounting_line, repeats_line
+from lit_buckets.report.thumbnails import most_cropped
+from lit_buckets.sampler import BucketBatchSampler
+
+__all__ = ["HasImages", "page", "write_page", "write_report"]
+
+_THUMBNAILS = 24
+_SETTINGS = ("buckets", "batches", "transform")  # sections that decide what a report tells
+
+
+class HasImages(Protocol):
+    """What a report asks of a datamodule that is set up."""
+
+    config: Config
+
+    def loader(self, stage: Any, *, num_replicas: int, rank: int, num_workers: int) -> Any:
+        """A loader for one rank, with ``dataset`` and ``batches``."""
+
+
+def write_report(
+    module: HasImages, file: str | PathLike[str], *, ranks: int = 1, stage: str = "train"
+) -> None:
+    """Write the report of a datamodule's images.
+
+    Args:
+        module: A :class:`~lit_buckets.BucketDataModule` that is set up for the stage.
+        file: Where to; the suffix ``.html`` is not added.
+        ranks: For how many ranks an epoch is counted, at least 1.
+        stage: train, val, test or predict.
+
+    Raises:
+        ValueError: If ``ranks`` is less than 1.
+        LitBucketsError: If there are no such images, or they are not set up yet.
+    """
+    if ranks < 1:
+        raise ValueError(f"ranks={ranks} must be at least 1.")
+    loader = module.loader(stage, num_replicas=ranks, rank=0, num_workers=0)
+    images = loader.dataset
+    config = to_plain(module.config)
+    write_page(
+        file,
+        images.manifest,
+        loader.batches,
+        name=stage,
+        crop=images.crop,
+        background=images.background,
+        max_image_pixels=images.max_image_pixels,
+        settings={section: config[section] for section in _SETTINGS},
+    )
+
+
+def write_page(
+    file: str | PathLike[str], manifest: Manifest, sampler: BucketBatchSampler, **options: Any
+) -> None:
+    """Write the report of a manifest and its sampler.
+
+    Args:
+        file: Where to.
+        manifest: The images.
+        sampler: Their sampler, for the number of ranks that the report is about.
+        options: As of :func:`page`.
+    """
+    Path(file).write_text(page(manifest, sampler, **options), encoding="utf-8", newline="\n")
+
+
+def page(
+    manifest: Manifest,
+    sampler: BucketBatchSampler,
+    *,
+    name: str = "train",
+    thumbnails: int = _THUMBNAILS,
+    crop: Crop = "center",
+    background: tuple[int, int, int] = (255, 255, 255),
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The report as an HTML document that needs nothing beside it.
+
+    Args:
+        manifest: The images.
+        sampler: Their sampler, for the number of ranks that the report is about.
+        name: What the images are for: train, val, test or predict.
+        thumbnails: How many of the most cropped images are shown, at most.
+        crop: Which part of a resized image is kept.
+        background: Red, green and blue under transparent pixels, each in [0, 255].
+        max_image_pixels: Largest image that is opened for a thumbnail, in pixels.
+        settings: Sections of settings that the plan was made with, to be told at the end.
+
+    Returns:
+        The document; the same for the same arguments.
+    """
+    plan = sampler.plan
+    fates = fates_of(sampler)
+    lists = listings(manifest, sampler, fates)
+    curve = facts.curve_of(plan)
+    buckets = facts.bucket_sums(sampler)
+    worst = most_cropped(
+        manifest,
+        plan,
+        thumbnails,
+        crop=crop,
+        background=background,
+        max_image_pixels=max_image_pixels,
+    )
+    return _render(
+        name=name,
+        images=len(manifest),
+        shapes=len(plan.bucket_sizes),
+        numbers=facts.the_numbers(manifest, sampler),
+        remarks=facts.remarks(manifest, sampler, _count(lists, "cut")),
+        epoch=accounting_line(sampler.accounting(), sampler.num_replicas),
+        repeats=repeats_line(plan),
+        figures=_figures(manifest, plan, buckets, fates, curve),
+        moved=len(plan.moved_from),
+        density=len(plan) > figures.MOST_POINTS,
+        most_buckets=figures.MOST_BUCKETS,
+        shades=range(1, figures.SHADES + 1),
+        curve=curve,
+        crop=crop,
+        thumbnails=[(w, manifest.path(w.image), manifest.caption(w.image)) for w in worst],
+        sources=facts.source_sums(manifest, plan),
+        on_ranks=facts.on_ranks(sampler),
+        root=common_root(manifest),
+        lists=lists,
+        data={"buckets": _fullest(buckets), "lists": [each._asdict() for each in lists]},
+        settings=settings or {},
+        plan=plan.hash,
+        dataset=plan.dataset,
+    )
+
+
+def _render(**values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_own),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters["share"] = lambda value: f"{value:.1%}"
+    environment.filters["plural"] = lambda count: "" if count == 1 else "s"
+    environment.filters["number"] = lambda value: f"{value:,}"
+    style, script = (_Part.of(_own(file)) for file in ("report.css", "report.js"))
+    return environment.get_template("report.html").render(values, style=style, script=script)
+
+
+class _Part(NamedTuple):
+    """A style sheet or script, and what the content security policy knows it by."""
+
+    content: Markup
+    source: str
+
+    @classmethod
+    def of(cls, text: str) -> _Part:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        return cls(Markup(text), f"'sha256-{digest}'")
+
+
+def _own(file: str) -> str:
+    """A file of the page that lies beside this module."""
+    return (resources.files(__package__) / "page" / file).read_text(encoding="utf-8")
+
+
+def _figures(
+    manifest: Manifest,
+    plan: BucketPlan,
+    buckets: list[facts.BucketSum],
+    fates: npt.NDArray[np.int8],
+    curve: facts.Curve,
+) -> dict[str, Markup]:
+    few = len(plan) <= figures.MOST_POINTS
+    names = list(FATES)
+    moved = np.array([bucket.moved for bucket in buckets], dtype=np.int64)
+    drawn = {
+        "sizes": figures.size_map(
+            plan.sizes,
+            plan.bucket_sizes,
+            plan.counts,
+            fates=[names[number] for number in fates.tolist()] if few else (),
+            names=manifest.paths if few else (),
+        ),
+        "buckets": figures.bucket_bars(plan.bucket_sizes, plan.counts, moved),
+        "losses": figures.loss_histogram(plan.crop_loss[plan.bucket_of >= 0]),
+    }
+    if curve.points:
+        drawn["curve"] = figures.loss_curve(curve.points, len(plan.bucket_sizes))
+    return drawn
+
+
+def _fullest(buckets: list[facts.BucketSum]) -> list[facts.BucketSum]:
+    """As many buckets as a page may list, in their order."""
+    order = sorted(range(len(buckets)), key=lambda k: -buckets[k].images)
+    return [buckets[k] for k in sorted(order[:MOST_ROWS])]
+
+
+def _count(lists: list[Listing], fate: str) -> int:
+    return next((each.total for each in lists if each.fate == fate), 0)

@@ -1,0 +1,175 @@
+"""Which images a report lists, and what it says of each.
+
+Every image has one fate, the first of these that is true of it:
+
+=========  =====================================================================================
+fate       the image
+=========  =====================================================================================
+left_out   has no bucket
+never      has one that no batch is cut from
+cut        is cropped by more than the limit
+stays      is in a small bucket that it cannot leave
+moved      had to leave a small bucket
+used       none of these
+=========  =====================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lit_buckets import geometry
+from lit_buckets.manifest import Manifest
+from lit_buckets.plan import BucketPlan
+from lit_buckets.sampler import BucketBatchSampler
+
+__all__ = ["FATES", "MOST_BYTES", "MOST_ROWS", "Listing", "common_root", "fates_of", "listings"]
+
+IntArray = npt.NDArray[np.int64]
+
+#: What becomes of an image, and what to call it.
+FATES = {
+    "left_out": "left out",
+    "never": "never comes",
+    "cut": "cropped beyond the limit",
+    "stays": "stays in a small bucket",
+    "moved": "moved",
+    "used": "others",
+}
+#: Most rows of one fate that a page holds.
+MOST_ROWS = 10_000
+#: Most bytes that they take together, as JSON.
+MOST_BYTES = 1_500_000
+
+_BY_LOSS = ("cut", "stays", "moved", "used")  # listed from the most cropped on
+
+
+class Listing(NamedTuple):
+    """Images of one fate, or refused files.
+
+    Attributes:
+        fate: A key of :data:`FATES`, or ``refused``.
+        title: What to call it.
+        total: How many there are.
+        rows: The first of them, all where they are few: path, height, width, height and width of
+            the bucket, crop loss, scale (the resized picture's sides over the file's), and what
+            to say of it. ``None`` is what there is no value for.
+    """
+
+    fate: str
+    title: str
+    total: int
+    rows: list[list[Any]]
+
+
+def fates_of(sampler: BucketBatchSampler) -> npt.NDArray[np.int8]:
+    """(N,) what becomes of each image, as a place in :data:`FATES`."""
+    plan = sampler.plan
+    place = {fate: number for number, fate in enumerate(FATES)}
+    fates = np.full(len(plan), place["used"], dtype=np.int8)
+    fates[list(plan.moved_from)] = place["moved"]
+    for index, note in plan.noted.items():
+        fates[index] = place["stays" if note.startswith("stays:") else "cut"]
+    fates[sampler.visits() == 0] = place["never"]
+    fates[list(plan.excluded)] = place["left_out"]
+    return fates
+
+
+def listings(
+    manifest: Manifest, sampler: BucketBatchSampler, fates: npt.NDArray[np.int8]
+) -> list[Listing]:
+    """Refused files, then the images of every fate that there is.
+
+    Args:
+        manifest: The images.
+        sampler: Their sampler.
+        fates: From :func:`fates_of`.
+
+    Returns:
+        Rows of at most :data:`MOST_BYTES` and :data:`MOST_ROWS` each; images that are cropped
+        come from the most cropped on, others in the order of the manifest.
+    """
+    root = common_root(manifest)
+    refused = (
+        [path.removeprefix(root), None, None, None, None, None, None, reason]
+        for path, reason in manifest.refused
+    )
+    found = [Listing("refused", "refused", len(manifest.refused), _first(refused))]
+    for number, (fate, title) in enumerate(FATES.items()):
+        some = np.flatnonzero(fates == number)
+        if fate in _BY_LOSS:
+            some = some[np.argsort(-sampler.plan.crop_loss[some], kind="stable")]
+        rows = _rows(some[:MOST_ROWS], manifest, sampler, fate, root)
+        found.append(Listing(fate, title, len(some), _first(rows)))
+    return [listing for listing in found if listing.total]
+
+
+def common_root(manifest: Manifest) -> str:
+    """The folder that all sources have in common, with a "/" at its end; "" if there is none."""
+    roots = [f"{source['root']}/" if source["root"] else "" for source in manifest.sources]
+    shared = os.path.commonprefix(roots)  # noqa: RUF071 (roots may be addresses; cut at "/" below)
+    return shared[: shared.rfind("/") + 1]
+
+
+def _rows(
+    images: IntArray, manifest: Manifest, sampler: BucketBatchSampler, fate: str, root: str
+) -> Iterator[list[Any]]:
+    plan = sampler.plan
+    scales = _scales(plan, images)
+    for index, scale in zip(images.tolist(), scales.tolist(), strict=True):
+        bucket = int(plan.bucket_of[index])
+        used = bucket >= 0
+        size = plan.bucket_sizes[bucket].tolist() if used else (None, None)
+        yield [
+            manifest.path(index).removeprefix(root),
+            *plan.sizes[index].tolist(),
+            *size,
+            round(float(plan.crop_loss[index]), 4) if used else None,
+            round(scale, 3) if used else None,
+            _reason(sampler, index, fate),
+        ]
+
+
+def _reason(sampler: BucketBatchSampler, index: int, fate: str) -> str:
+    """Everything that is to be said of an image, with its numbers."""
+    plan, parts = sampler.plan, []
+    if fate == "never":
+        size = sampler.batch_sizes[plan.bucket_of[index]]
+        parts.append(
+            f"its bucket has too few samples for a batch of {size}, and short_batch is "
+            f"{sampler.short_batch}"
+        )
+    if index in plan.moved_from:
+        height, width = plan.moved_from[index]
+        parts.append(f"moved from {height}x{width}, which has too few images")
+    parts += [notes[index] for notes in (plan.noted, plan.excluded) if index in notes]
+    return "; ".join(parts)
+
+
+def _scales(plan: BucketPlan, images: IntArray) -> npt.NDArray[np.float64]:
+    """By how much each image is resized; 1 for those left out."""
+    bucket_of = plan.bucket_of[images]
+    used = bucket_of >= 0
+    scales = np.ones(len(images))
+    sizes = plan.sizes[images[used]]
+    resized = geometry.cover(sizes, plan.bucket_sizes[bucket_of[used]].reshape(-1, 2))
+    scales[used] = (resized / sizes).max(axis=1, initial=0)
+    return scales
+
+
+def _first(rows: Iterable[list[Any]]) -> list[list[Any]]:
+    """As many rows as a page may hold."""
+    found: list[list[Any]] = []
+    left = MOST_BYTES
+    for row in rows:
+        left -= len(json.dumps(row))
+        if left < 0 or len(found) == MOST_ROWS:
+            break
+        found.append(row)
+    return found
