@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,15 +60,13 @@ class BucketSum(NamedTuple):
 
 
 class SourceSum(NamedTuple):
-    """How the images of one source become samples: used x repeats = samples."""
+    """What becomes of the files of one source."""
 
     root: str
-    images: int  #: those that could be sized
-    refused: int
+    refused: int  #: files that could not be sized
+    images: int  #: those that could
     left_out: int
-    used: int
-    repeats: str  #: a number, or the least and the most
-    samples: int
+    parts: list[Mapping[str, Any]]  #: images x repeats = samples, for each number of repeats
 
 
 class OnRanks(NamedTuple):
@@ -98,11 +96,13 @@ def the_numbers(manifest: Manifest, sampler: BucketBatchSampler) -> dict[str, li
     """
     plan, account = sampler.plan, sampler.accounting()
     told = ledger.summarize(plan)
-    used, losses = told["images"] - told["left_out"], told["crop_loss"]
-    never = _never_come(sampler)
+    rows = np.flatnonzero(plan.bucket_of >= 0)
+    used = len(rows) if plan.image is None else len(np.unique(plan.image[rows]))
+    several = f"{len(rows):,} with their resolutions" * (len(rows) > used)
+    losses, never = told["crop_loss"], _never_come(sampler)
     images = [
         Number("sized", f"{len(manifest):,}"),
-        Number("used", f"{used:,}", f"{never:,} of them never come" * bool(never), bool(never)),
+        Number("used", f"{used:,}", f"{never:,} never come" if never else several, never > 0),
         Number("left out", f"{told['left_out']:,}", "by the plan", told["left_out"] > 0),
         Number("refused", f"{len(manifest.refused):,}", "files", len(manifest.refused) > 0),
     ]
@@ -110,7 +110,7 @@ def the_numbers(manifest: Manifest, sampler: BucketBatchSampler) -> dict[str, li
         Number("shapes", f"{len(plan.bucket_sizes):,}"),
         Number("mean crop loss", f"{losses['mean']:.1%}", f"{losses['largest']:.1%} at most"),
         Number("moved", f"{told['moved']:,}", "from small buckets"),
-        Number("enlarged", f"{told['enlarged']:,}", _share(told["enlarged"], used)),
+        Number("enlarged", f"{told['enlarged']:,}", _share(told["enlarged"], len(rows))),
     ]
     ranks = f"{sampler.num_replicas:,} rank" + "s" * (sampler.num_replicas != 1)
     epoch = [
@@ -172,28 +172,25 @@ def bucket_sums(sampler: BucketBatchSampler) -> list[BucketSum]:
 
 
 def source_sums(manifest: Manifest, plan: BucketPlan) -> list[SourceSum]:
-    """The arithmetic of an epoch, source by source."""
-    source = manifest.all_rows.column("source").to_numpy()
-    refused, source = source[len(manifest) :], source[: len(manifest)]
-    repeats = np.ones(len(plan), dtype=np.int64) if plan.repeats is None else plan.repeats
-    used = plan.bucket_of >= 0
-    sums = []
-    for place, each in enumerate(manifest.sources):
-        here = source == place
-        often = repeats[here & used]
-        ends = sorted({int(often.min(initial=often.max(initial=1))), int(often.max(initial=1))})
-        sums.append(
-            SourceSum(
-                root=str(each["root"]),
-                images=int(here.sum()),
-                refused=int((refused == place).sum()),
-                left_out=int((here & ~used).sum()),
-                used=len(often),
-                repeats=" to ".join(map(str, ends)),
-                samples=int(often.sum()),
-            )
+    """The arithmetic of an epoch, source by source; the parts are of ``ledger.by_source``."""
+    sources = range(len(manifest.sources))
+    every = manifest.all_rows.column("source").to_numpy()
+    left_out = [plan.image_of(row) for row in plan.excluded]
+    refused, images, gone = (
+        np.bincount(some, minlength=len(sources)).tolist()
+        for some in (every[len(manifest) :], manifest.source_of, manifest.source_of[left_out])
+    )
+    parts = ledger.by_source(plan, manifest.source_of, [str(place) for place in sources])
+    return [
+        SourceSum(
+            root=str(manifest.sources[place]["root"]),
+            refused=refused[place],
+            images=images[place],
+            left_out=gone[place],
+            parts=[part for part in parts if part["source"] == str(place)],
         )
-    return sums
+        for place in sources
+    ]
 
 
 def on_ranks(sampler: BucketBatchSampler) -> list[OnRanks]:
@@ -219,9 +216,9 @@ def curve_of(plan: BucketPlan) -> Curve:
         note = "The least that any set of so many shapes cuts, before sides are rounded to pixels."
         return Curve(plan.curve, note)
     areas = plan.bucket_sizes.prod(axis=1)
-    if not len(areas):
-        return Curve({}, "There is no bucket.")
-    if areas.max() >= _ONE_RESOLUTION * areas.min():
+    if not len(areas) or plan.native:
+        return Curve({}, "Images keep their pixels." if plan.native else "There is no bucket.")
+    if plan.resolutions or areas.max() >= _ONE_RESOLUTION * areas.min():
         return Curve(
             {},
             f"Buckets of {areas.min():,} to {areas.max():,} pixels do not take one another's "
@@ -253,7 +250,7 @@ def _elsewhere(sampler: BucketBatchSampler, ranks: int) -> BucketBatchSampler:
 
 
 def _never_come(sampler: BucketBatchSampler) -> int:
-    return int((sampler.visits() == 0).sum()) - len(sampler.plan.excluded)
+    return int(((sampler.visits() == 0) & (sampler.plan.bucket_of >= 0)).sum())
 
 
 def _share(part: int, whole: int) -> str:

@@ -28,7 +28,7 @@ from lit_buckets.pixels.transforms import Crop
 from lit_buckets.plan import BucketPlan
 from lit_buckets.report import facts, figures
 from lit_buckets.report.listing import FATES, MOST_ROWS, Listing, common_root, fates_of, listings
-from lit_buckets.report.tables import accounting_line, repeats_line
+from lit_buckets.report.tables import accounting_line, resolutions_line
 from lit_buckets.report.thumbnails import most_cropped
 from lit_buckets.sampler import BucketBatchSampler
 
@@ -139,10 +139,10 @@ def page(
         numbers=facts.the_numbers(manifest, sampler),
         remarks=facts.remarks(manifest, sampler, _count(lists, "cut")),
         epoch=accounting_line(sampler.accounting(), sampler.num_replicas),
-        repeats=repeats_line(plan),
+        resolutions=resolutions_line(plan),
         figures=_figures(manifest, plan, buckets, fates, curve),
         moved=len(plan.moved_from),
-        density=len(plan) > figures.MOST_POINTS,
+        density=plan.images > figures.MOST_POINTS,
         most_buckets=figures.MOST_BUCKETS,
         shades=range(1, figures.SHADES + 1),
         curve=curve,
@@ -199,15 +199,17 @@ def _figures(
     fates: npt.NDArray[np.int8],
     curve: facts.Curve,
 ) -> dict[str, Markup]:
-    few = len(plan) <= figures.MOST_POINTS
+    # where images come at several resolutions, each is drawn once
+    rows = np.arange(len(plan)) if plan.image is None else np.unique(plan.image, True)[1]
+    few = len(rows) <= figures.MOST_POINTS
     names = list(FATES)
     moved = np.array([bucket.moved for bucket in buckets], dtype=np.int64)
     drawn = {
         "sizes": figures.size_map(
-            plan.sizes,
+            plan.sizes[rows],
             plan.bucket_sizes,
             plan.counts,
-            fates=[names[number] for number in fates.tolist()] if few else (),
+            fates=[names[number] for number in fates[rows].tolist()] if few else (),
             names=manifest.paths if few else (),
         ),
         "buckets": figures.bucket_bars(plan.bucket_sizes, plan.counts, moved),

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lit_buckets import geometry
 from lit_buckets.manifest import Manifest
 from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatchSampler
@@ -69,13 +68,13 @@ class Listing(NamedTuple):
 
 
 def fates_of(sampler: BucketBatchSampler) -> npt.NDArray[np.int8]:
-    """(N,) what becomes of each image, as a place in :data:`FATES`."""
+    """(N,) what becomes of each row of the plan, as a place in :data:`FATES`."""
     plan = sampler.plan
     place = {fate: number for number, fate in enumerate(FATES)}
     fates = np.full(len(plan), place["used"], dtype=np.int8)
     fates[list(plan.moved_from)] = place["moved"]
-    for index, note in plan.noted.items():
-        fates[index] = place["stays" if note.startswith("stays:") else "cut"]
+    for row, note in plan.noted.items():
+        fates[row] = place["stays" if note.startswith("stays:") else "cut"]
     fates[sampler.visits() == 0] = place["never"]
     fates[list(plan.excluded)] = place["left_out"]
     return fates
@@ -118,48 +117,45 @@ def common_root(manifest: Manifest) -> str:
 
 
 def _rows(
-    images: IntArray, manifest: Manifest, sampler: BucketBatchSampler, fate: str, root: str
+    some: IntArray, manifest: Manifest, sampler: BucketBatchSampler, fate: str, root: str
 ) -> Iterator[list[Any]]:
     plan = sampler.plan
-    scales = _scales(plan, images)
-    for index, scale in zip(images.tolist(), scales.tolist(), strict=True):
-        bucket = int(plan.bucket_of[index])
+    scales = _scales(plan, some)
+    for row, scale in zip(some.tolist(), scales.tolist(), strict=True):
+        bucket = int(plan.bucket_of[row])
         used = bucket >= 0
-        size = plan.bucket_sizes[bucket].tolist() if used else (None, None)
         yield [
-            manifest.path(index).removeprefix(root),
-            *plan.sizes[index].tolist(),
-            *size,
-            round(float(plan.crop_loss[index]), 4) if used else None,
+            manifest.path(plan.image_of(row)).removeprefix(root),
+            *plan.sizes[row].tolist(),
+            *(plan.bucket_sizes[bucket].tolist() if used else (None, None)),
+            round(float(plan.crop_loss[row]), 4) if used else None,
             round(scale, 3) if used else None,
-            _reason(sampler, index, fate),
+            _reason(sampler, row, fate),
         ]
 
 
-def _reason(sampler: BucketBatchSampler, index: int, fate: str) -> str:
+def _reason(sampler: BucketBatchSampler, row: int, fate: str) -> str:
     """Everything that is to be said of an image, with its numbers."""
     plan, parts = sampler.plan, []
     if fate == "never":
-        size = sampler.batch_sizes[plan.bucket_of[index]]
+        size = sampler.batch_sizes[plan.bucket_of[row]]
         parts.append(
             f"its bucket has too few samples for a batch of {size}, and short_batch is "
             f"{sampler.short_batch}"
         )
-    if index in plan.moved_from:
-        height, width = plan.moved_from[index]
+    if row in plan.moved_from:
+        height, width = plan.moved_from[row]
         parts.append(f"moved from {height}x{width}, which has too few images")
-    parts += [notes[index] for notes in (plan.noted, plan.excluded) if index in notes]
+    parts += [notes[row] for notes in (plan.noted, plan.excluded) if row in notes]
     return "; ".join(parts)
 
 
-def _scales(plan: BucketPlan, images: IntArray) -> npt.NDArray[np.float64]:
-    """By how much each image is resized; 1 for those left out."""
-    bucket_of = plan.bucket_of[images]
-    used = bucket_of >= 0
-    scales = np.ones(len(images))
-    sizes = plan.sizes[images[used]]
-    resized = geometry.cover(sizes, plan.bucket_sizes[bucket_of[used]].reshape(-1, 2))
-    scales[used] = (resized / sizes).max(axis=1, initial=0)
+def _scales(plan: BucketPlan, some: IntArray) -> npt.NDArray[np.float64]:
+    """By how much some rows of a plan are resized; 1 for those left out."""
+    used = plan.bucket_of[some] >= 0
+    scales = np.ones(len(some))
+    rows = some[used]
+    scales[used] = (plan.resized(rows) / plan.sizes[rows]).max(axis=1, initial=0)
     return scales
 
 

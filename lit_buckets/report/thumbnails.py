@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lit_buckets import geometry
 from lit_buckets.geometry import Offset, Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.manifest import Manifest
@@ -71,24 +70,25 @@ def most_cropped(
     """
     worst = np.argsort(-plan.crop_loss, kind="stable")[:count]
     found = []
-    for index in worst[plan.crop_loss[worst] > 0].tolist():
-        original = Size(*plan.sizes[index].tolist())
-        bucket = Size(*plan.bucket_sizes[plan.bucket_of[index]].tolist())
-        resized = Size(*geometry.cover(original, bucket).tolist())
+    for row in worst[plan.crop_loss[worst] > 0].tolist():
+        image = plan.image_of(row)
+        original = Size(*plan.sizes[row].tolist())
+        bucket = Size(*plan.bucket_sizes[plan.bucket_of[row]].tolist())
+        resized = Size(*plan.resized(row).tolist())
         try:
-            picture, reason = _picture(manifest, index, original, background, max_image_pixels), ""
+            picture, reason = _picture(manifest, image, original, background, max_image_pixels), ""
         except DecodeError as error:
             picture, reason = "", error.reason
         found.append(
             Thumbnail(
-                image=index,
+                image=image,
                 picture=picture,
                 reason=reason,
                 original=original,
                 resized=resized,
                 bucket=bucket,
                 offset=crop_offset(resized, bucket, crop),
-                crop_loss=float(plan.crop_loss[index]),
+                crop_loss=float(plan.crop_loss[row]),
             )
         )
     return found
@@ -96,17 +96,17 @@ def most_cropped(
 
 def _picture(
     manifest: Manifest,
-    index: int,
+    image: int,
     original: Size,
     background: tuple[int, int, int],
     max_image_pixels: int,
 ) -> str:
     """The whole image, small, as a ``data:`` URI."""
-    path = manifest.path(index)
+    path = manifest.path(image)
     scale = _SIDE / max(original)
     small = Size(*(max(1, round(side * scale)) for side in original))
     try:
-        content = manifest.read(index)
+        content = manifest.read(image)
     except (OSError, ValueError) as error:
         raise unopened(path, error) from None
     decoded = decode(
@@ -119,8 +119,8 @@ def _picture(
     if decoded.original != original:
         found = "x".join(map(str, decoded.original))
         raise DecodeError.of(path, f"changed since it was sized: it is {found} pixels now")
-    image = Image.fromarray(decoded.image.permute(1, 2, 0).contiguous().numpy())
-    image = image.resize((small.width, small.height), Image.Resampling.LANCZOS)
+    whole = Image.fromarray(decoded.image.permute(1, 2, 0).contiguous().numpy())
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=_QUALITY)
+    thumbnail = whole.resize((small.width, small.height), Image.Resampling.LANCZOS)
+    thumbnail.save(file, "WEBP", quality=_QUALITY)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
