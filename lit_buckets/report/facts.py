@@ -81,6 +81,7 @@ class Curve(NamedTuple):
     """The least mean crop loss by number of shapes, and what to know of it."""
 
     points: Mapping[int, float]  #: empty where there is no such curve
+    loss: float  #: mean of the plan itself, over samples
     note: str
 
 
@@ -212,27 +213,31 @@ def curve_of(plan: BucketPlan) -> Curve:
     Returns:
         The curve, with at most 40 points where it has to be found.
     """
+    used = plan.bucket_of >= 0
+    weights = np.ones(len(plan), dtype=np.int64) if plan.repeats is None else plan.repeats
+    samples = int(weights[used].sum())
+    loss = float((plan.crop_loss * weights)[used].sum()) / max(samples, 1)
+    here = f"This plan has {len(plan.bucket_sizes):,} shapes and cuts {loss:.1%}."
     if plan.curve:
-        note = "The least that any set of so many shapes cuts, before sides are rounded to pixels."
-        return Curve(plan.curve, note)
+        rest = "The curve is the least that any such set cuts, before sides are whole pixels."
+        return Curve(plan.curve, loss, f"{here} {rest}")
     areas = plan.bucket_sizes.prod(axis=1)
     if not len(areas) or plan.native:
-        return Curve({}, "Images keep their pixels." if plan.native else "There is no bucket.")
+        return Curve({}, loss, f"{here} Images keep their pixels." if plan.native else here)
     if plan.resolutions or areas.max() >= _ONE_RESOLUTION * areas.min():
         return Curve(
             {},
-            f"Buckets of {areas.min():,} to {areas.max():,} pixels do not take one another's "
-            "images, so there is no one curve. With buckets.max_buckets the plan has its own.",
+            loss,
+            f"{here} Buckets of {areas.min():,} to {areas.max():,} pixels do not take one "
+            "another's images, so there is no one curve. With max_buckets a plan has its own.",
         )
-    used = plan.bucket_of >= 0
     shapes = one_per_ratio(plan.bucket_sizes)
-    weights = None if plan.repeats is None else plan.repeats[used]
-    best = fewest(plan.sizes[used], shapes, min(_MOST_SHAPES, len(shapes)), weights)
-    samples = float(used.sum() if weights is None else weights.sum())
+    best = fewest(plan.sizes[used], shapes, min(_MOST_SHAPES, len(shapes)), weights[used])
     return Curve(
-        {number: float(loss) / samples for number, loss in enumerate(best.curve, start=1)},
-        f"The best of this plan's {len(areas):,} shapes, before sides are rounded to pixels; "
-        "buckets.max_buckets chooses from more, and never does worse.",
+        {number: float(total) / samples for number, total in enumerate(best.curve, start=1)},
+        loss,
+        f"{here} The curve is what the best of them would cut if each image took the one that "
+        "keeps most of it. That is what max_buckets does, and it has more to choose from.",
     )
 
 

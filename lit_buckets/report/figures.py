@@ -37,6 +37,7 @@ _RATIOS_APART = 0.075  # least distance of two ratios' labels, as a share of the
 _MOST_BARS_NAMED = 7
 _BIN_WIDTHS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05)  # of a crop loss
 _MOST_BINS = 40
+_NEAR = 2  # how far beyond a curve's end a plan is still drawn, as a factor
 
 
 def size_map(
@@ -178,41 +179,44 @@ def loss_histogram(losses: FloatArray) -> Markup:
     return chart.markup()
 
 
-def loss_curve(curve: Mapping[int, float], here: int) -> Markup:
-    """What more or fewer shapes would cut.
+def loss_curve(curve: Mapping[int, float], shapes: int, loss: float) -> Markup:
+    """What more or fewer shapes would cut, and what the plan does.
 
     Args:
         curve: Least mean crop loss by number of shapes, at least one point.
-        here: How many shapes the plan has.
+        shapes: How many shapes the plan has.
+        loss: The mean crop loss of the plan.
 
     Returns:
-        A chart with a point for each number, the plan's own set off.
+        A chart with a point for each number, and one for the plan if it is not far beyond them.
     """
     numbers, losses = np.array(list(curve)), np.array(list(curve.values()))
-    most = max(float(losses.max()), 0.001)
-    x = Scale(float(numbers.min()) - 0.5, float(numbers.max()) + 0.5)
+    near = shapes <= _NEAR * numbers.max()
+    x = Scale(float(numbers.min()) - 0.5, float(max(numbers.max(), shapes if near else 0)) + 0.5)
+    y = Scale(0, 1.05 * max(float(losses.max()), loss * near, 0.001))
     chart = Chart(
         f"Least mean crop loss with {numbers.min()} to {numbers.max()} shapes: "
-        f"{losses[0]:.1%} to {losses[-1]:.1%}.",
+        f"{losses[0]:.1%} to {losses[-1]:.1%}. This plan has {shapes:,} and cuts {loss:.1%}.",
         x,
-        Scale(0, most * 1.05),
+        y,
     )
     chart.axes(
         "number of shapes",
         [(value, f"{value:g}") for value in even_ticks(x.low, x.high, 8) if value % 1 == 0],
         "mean crop loss",
-        [(value, f"{value * 100:g}%") for value in even_ticks(0, most * 1.05)],
+        [(value, f"{value * 100:g}%") for value in even_ticks(0, y.high)],
     )
     across, up = chart.x(numbers), chart.y(losses)
     points = " ".join(f"{a:.1f},{u:.1f}" for a, u in zip(across, up, strict=True))
     chart.mark("polyline", "curve", points=points)
-    for number, loss, a, u in zip(numbers.tolist(), losses.tolist(), across, up, strict=True):
-        tip = f"{number} shapes: {loss:.2%} cut on average"
-        own = number == here
-        chart.mark("circle", "dot here" if own else "dot", tip=tip, cx=a, cy=u, r=6 if own else 3.5)
-        if own:
-            side = "end" if number > numbers.mean() else "start"
-            chart.text(f"note {side}", a, u - 16, f"this plan, {loss:.1%}")
+    for number, share, a, u in zip(numbers.tolist(), losses.tolist(), across, up, strict=True):
+        tip = f"{number} shape{'s' * (number != 1)}: {share:.2%} at least"
+        chart.mark("circle", "dot", tip=tip, cx=a, cy=u, r=3.5)
+    if near:
+        tip = f"this plan, {shapes} shape{'s' * (shapes != 1)}: {loss:.2%}"
+        chart.mark("circle", "here", tip=tip, cx=chart.x(shapes), cy=chart.y(loss), r=6)
+        side = "end" if x.share(shapes) > 0.5 else "start"
+        chart.text(f"note {side}", chart.x(shapes), chart.y(loss) - 14, f"this plan, {loss:.1%}")
     return chart.markup()
 
 

@@ -216,7 +216,7 @@ def _figures(
         "losses": figures.loss_histogram(plan.crop_loss[plan.bucket_of >= 0]),
     }
     if curve.points:
-        drawn["curve"] = figures.loss_curve(curve.points, len(plan.bucket_sizes))
+        drawn["curve"] = figures.loss_curve(curve.points, len(plan.bucket_sizes), curve.loss)
     return drawn
 
 
