@@ -27,6 +27,7 @@ __all__ = [
     "on_ranks",
     "remarks",
     "source_sums",
+    "spread_of_losses",
     "the_numbers",
 ]
 
@@ -217,7 +218,8 @@ def curve_of(plan: BucketPlan) -> Curve:
     weights = np.ones(len(plan), dtype=np.int64) if plan.repeats is None else plan.repeats
     samples = int(weights[used].sum())
     loss = float((plan.crop_loss * weights)[used].sum()) / max(samples, 1)
-    here = f"This plan has {len(plan.bucket_sizes):,} shapes and cuts {loss:.1%}."
+    often = ", repeats counted" if (weights[used] > 1).any() else ""
+    here = f"This plan has {len(plan.bucket_sizes):,} shapes and cuts {loss:.1%}{often}."
     if plan.curve:
         rest = "The curve is the least that any such set cuts, before sides are whole pixels."
         return Curve(plan.curve, loss, f"{here} {rest}")
@@ -238,6 +240,19 @@ def curve_of(plan: BucketPlan) -> Curve:
         loss,
         f"{here} The curve is what the best of them would cut if each image took the one that "
         "keeps most of it. That is what max_buckets does, and it has more to choose from.",
+    )
+
+
+def spread_of_losses(plan: BucketPlan) -> str:
+    """How the crop losses of all images spread, in a sentence."""
+    losses = plan.crop_loss[plan.bucket_of >= 0]
+    if not len(losses):
+        return "There is no image."
+    half, most = np.quantile(losses, [0.5, 0.95])
+    untouched = np.count_nonzero(losses == 0) / len(losses)
+    return (
+        f"{untouched:.0%} of the images lose nothing, half of them at most {half:.1%}, 95% of them "
+        f"at most {most:.1%}."
     )
 
 

@@ -145,6 +145,7 @@ def page(
         density=plan.images > figures.MOST_POINTS,
         most_buckets=figures.MOST_BUCKETS,
         shades=range(1, figures.SHADES + 1),
+        spread=facts.spread_of_losses(plan),
         curve=curve,
         crop=crop,
         thumbnails=[(w, manifest.path(w.image), manifest.caption(w.image)) for w in worst],

@@ -1,0 +1,88 @@
+"""What a report costs, beside planning the same images.
+
+python benchmarks/report.py                    # a million images that are nowhere
+python benchmarks/report.py ../shared/photos   # and a folder of real ones, with thumbnails
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from lit_buckets import BucketBatchSampler, BucketPlan, Manifest, plan_buckets, scan
+from lit_buckets.report.html import write_page
+
+IMAGES = 1_000_000
+REPEATS = 3
+
+T = TypeVar("T")
+
+
+def best(action: Callable[[], T]) -> tuple[T, float]:
+    """The result of an action and the least time that it took."""
+    taken = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        result = action()
+        taken.append(time.perf_counter() - begin)
+    return result, min(taken)
+
+
+def synthetic(folder: Path) -> Manifest:
+    """Photographs' ratios, widely spread, 0.1 to 10 megapixels; one file in fifty is refused."""
+    rng = np.random.default_rng(0)
+    area = np.exp(rng.normal(np.log(1.2e6), 0.9, IMAGES))
+    ratio = rng.choice([3 / 2, 2 / 3, 4 / 3, 1, 16 / 9], IMAGES) * np.exp(
+        rng.normal(0, 0.15, IMAGES)
+    )
+    refused = rng.random(IMAGES) < 0.02
+    sides = [np.sqrt(area / ratio), np.sqrt(area * ratio)]
+    height, width = (
+        pa.array(np.where(refused, 0, np.maximum(side, 16)).astype(np.int32)) for side in sides
+    )
+    paths = [f"shard_{i // 10_000:05}/folder/photo_{i:09}.jpg" for i in range(IMAGES)]
+    reason = pa.array(np.where(refused, "the header ends after 120 bytes", ""))
+    table = pa.table({"path": paths, "height": height, "width": width, "reason": reason})
+    return Manifest.write(folder / "synthetic.arrow", table)
+
+
+def measure(name: str, manifest: Manifest, folder: Path) -> None:
+    """Plan and report, and tell both."""
+
+    def plan() -> BucketPlan:
+        return plan_buckets(manifest.sizes, min_images=100, small_bucket="exclude", max_crop=0.1)
+
+    def report() -> int:
+        # a plan made anew, so that nothing is known of it yet
+        sampler = BucketBatchSampler(plan(), batch_size=8, num_replicas=8)
+        write_page(folder / "report.html", manifest, sampler)
+        return (folder / "report.html").stat().st_size
+
+    _, planned = best(plan)
+    size, both = best(report)
+    reported = both - planned
+    print(f"{name}, planned     {planned * 1e3:8.0f} ms   1.00")
+    print(
+        f"{name}, reported    {reported * 1e3:8.0f} ms   {reported / planned:.2f}"
+        f"   {size / 1e6:.2f} MB"
+    )
+
+
+def main() -> None:
+    """Measure what the command line names."""
+    with tempfile.TemporaryDirectory() as folder:
+        measure("a million images", synthetic(Path(folder)), Path(folder))
+        for photos in sys.argv[1:]:
+            manifest = scan(photos, cache_dir=folder)
+            measure(f"{len(manifest)} files", manifest, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
