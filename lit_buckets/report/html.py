@@ -24,7 +24,7 @@ from markupsafe import Markup
 from lit_buckets.config import Config, to_plain
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.manifest import Manifest
-from lit_buckets.pixels.transforms import Crop
+from lit_buckets.placement import Crop
 from lit_buckets.plan import BucketPlan
 from lit_buckets.report import facts, figures
 from lit_buckets.report.listing import FATES, MOST_ROWS, Listing, common_root, fates_of, listings

@@ -13,7 +13,7 @@ from lit_buckets.geometry import Offset, Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.manifest import Manifest
 from lit_buckets.pixels.decode import DecodeError, decode, unopened
-from lit_buckets.pixels.transforms import Crop, crop_offset
+from lit_buckets.placement import Crop, place
 from lit_buckets.plan import BucketPlan
 
 __all__ = ["Thumbnail", "most_cropped"]
@@ -87,7 +87,7 @@ def most_cropped(
                 original=original,
                 resized=resized,
                 bucket=bucket,
-                offset=crop_offset(resized, bucket, crop),
+                offset=place(original, bucket, resized=resized, crop=crop).offset,
                 crop_loss=float(plan.crop_loss[row]),
             )
         )
