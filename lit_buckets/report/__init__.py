@@ -1,4 +1,12 @@
-"""What a plan and its epochs will do, to be looked at before training starts."""
+"""What a plan and its epochs will do, to be looked at before training starts.
+
+1. ``facts``: its numbers, as plain values.
+2. ``tables``: tables and sentences for a terminal.
+3. ``listing``: which images are named, and what is said of each.
+4. ``svg``, ``figures``: charts.
+5. ``thumbnails``: the most cropped images, and where the crop lies on them.
+6. ``html``: all of it in one page, from the templates in ``page``.
+"""
 
 from lit_buckets.report.tables import (
     accounting_line,
