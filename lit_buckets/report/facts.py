@@ -251,8 +251,8 @@ def spread_of_losses(plan: BucketPlan) -> str:
     half, most = np.quantile(losses, [0.5, 0.95])
     untouched = np.count_nonzero(losses == 0) / len(losses)
     return (
-        f"{untouched:.0%} of the images lose nothing, half of them at most {half:.1%}, 95% of them "
-        f"at most {most:.1%}."
+        f"Half of the images lose at most {half:.1%}, 95% at most {most:.1%}; {untouched:.0%} lose "
+        "nothing."
     )
 
 
