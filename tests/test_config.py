@@ -25,6 +25,7 @@ from lit_buckets.config import (
     Config,
     DataConfig,
     LoaderConfig,
+    NormalizeConfig,
     SourceConfig,
     TransformConfig,
     describe,
@@ -32,6 +33,7 @@ from lit_buckets.config import (
     sources,
     to_plain,
 )
+from lit_buckets.config.augmentation import make_transforms
 from lit_buckets.config.text import show
 from lit_buckets.errors import ConfigError
 from lit_buckets.geometry import fit
@@ -573,6 +575,97 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
             "Set transform.normalize=minus_one_one, the default.",
         ),
         (
+            "transform.normalize=[0.5, 0.5, 0.5]",
+            "transform.normalize=[0.5, 0.5, 0.5] must be minus_one_one, zero_one, imagenet, a "
+            "mapping {mean, std} or null; got a list. "
+            "Set transform.normalize=minus_one_one, the default.",
+        ),
+        (
+            "transform.normalize={mean: [0, 0, 127.5], std: [1, 1, 1]}",
+            "transform.normalize.mean[2]=127.5 must be at most 1; 127.5 > 1. "
+            "Correct transform.normalize.mean[2].",
+        ),
+        (
+            "transform.normalize={mean: [0, 0, 0]}",
+            "transform.normalize.std=null must be set; it is a key without a default. "
+            "Set it to a list of three numbers.",
+        ),
+        (
+            "transform.normalize={mean: [0, 0, 0], sdt: 1}",
+            "transform.normalize.sdt=1 is not a known key; transform.normalize has 2 keys. "
+            "Did you mean transform.normalize.std?",
+        ),
+        (
+            "transform.normalize={mean: [0, 0, 0], std: [0.5, 0.5, 0]}",
+            "transform.normalize.std[2]=0 must be more than 0; 0 <= 0. "
+            "Correct transform.normalize.std[2].",
+        ),
+        (
+            "transform.focus=x",
+            "transform.focus=x must be a list of names or null; got a string. "
+            "Set transform.focus=null, the default.",
+        ),
+        (
+            "transform={crop: focus, focus: [x, 5]}",
+            "transform.focus[1]=5 must be a string; got an integer. Correct transform.focus[1].",
+        ),
+        (
+            "transform.paired=control",
+            "transform.paired=control must be a mapping of names to image or labels; got a string. "
+            "Set transform.paired={}, the default.",
+        ),
+        (
+            "transform.paired={control: picture}",
+            "transform.paired.control=picture must be image or labels; there are 2 choices. "
+            "Correct transform.paired.control.",
+        ),
+        (
+            "transform.paired={5: image}",
+            "transform.paired column=5 must be a string; got an integer. "
+            "Correct transform.paired column.",
+        ),
+        (
+            "transform.augment=ColorJitter",
+            "transform.augment=ColorJitter must be a list of mappings {name, ...}; got a string. "
+            "Set transform.augment=[], the default.",
+        ),
+        (
+            "transform.augment=[ColorJitter]",
+            "transform.augment[0]=ColorJitter must be a mapping {name, ...}; got a string. "
+            "Write transform.augment[0]={name: ColorJitter, brightness: 0.2}.",
+        ),
+        (
+            "transform.augment=[{name: RandomGrayscale, p: often}]",
+            "transform.augment[0].p=often must be a number; got a string. "
+            "Correct transform.augment[0].p.",
+        ),
+        (
+            "transform.augment=[{name: RandomGrayscale}, {name: ColorJitter, brightnes: 0.2}]",
+            "transform.augment[1].brightnes=0.2 is not a parameter of ColorJitter; it has "
+            "brightness, contrast, saturation, hue. Did you mean transform.augment[1].brightness?",
+        ),
+        (
+            "transform.augment=[{name: GaussianBlur}]",
+            "transform.augment[0].kernel_size=null must be set; GaussianBlur has no default for "
+            "it. Set transform.augment[0].kernel_size to an integer or a list of integers.",
+        ),
+        (
+            "transform.augment=[{name: RandomAffine, degrees: 5, interpolation: area}]",
+            "transform.augment[0].interpolation=area must be nearest, nearest-exact, bilinear, "
+            "bicubic, box, hamming or lanczos; got a string. "
+            "Correct transform.augment[0].interpolation.",
+        ),
+        (
+            "transform.augment=[{name: RandomApply, transforms: [{name: RandomInvert, p: [1]}]}]",
+            "transform.augment[0].transforms[0].p=[1] must be a number; got a list. "
+            "Correct transform.augment[0].transforms[0].p.",
+        ),
+        (
+            "transform.augment=[{name: Lambda, lambd: print}]",
+            "transform.augment[0].name=Lambda needs what cannot be written here; it takes a "
+            "function, type or tensor. Give it in Python, as train_transform.",
+        ),
+        (
             "buckets.rule=os.system",
             "buckets.rule=os.system must be fit, ladder, list or native; there are 4 choices. "
             "Set buckets.rule=fit, the default.",
@@ -737,6 +830,41 @@ def test_ranges(key: str, inside: list[float], outside: list[float]) -> None:
             "batches.max_pixels=262144 must hold one image of the largest bucket; a bucket may "
             "have 1048576 pixels, and 262144 < 1048576. Set it to 1048576 or more.",
         ),
+        (
+            ["transform.crop=focus"],
+            "transform.crop=focus needs columns to follow; transform.focus is null. "
+            "Set transform.focus=[focus_x, focus_y].",
+        ),
+        (
+            ["transform.focus=[x, z]"],
+            "transform.focus=[x, z] is read with transform.crop=focus only; that is center. "
+            "Set transform.crop=focus.",
+        ),
+        (
+            ["transform={crop: focus, focus: [x, z, w]}"],
+            "transform.focus=[x, z, w] must be [x, y] or [left, top, right, bottom]; it has 3 "
+            "names, 3 of them different. Name two or four columns.",
+        ),
+        (
+            ["transform={crop: focus, focus: [x, x]}"],
+            "transform.focus=[x, x] must be [x, y] or [left, top, right, bottom]; it has 2 "
+            "names, 1 of them different. Name two or four columns.",
+        ),
+        (
+            ["transform={fit: pad, crop: random}"],
+            "transform.crop=random is read with transform.fit=crop only; that is pad. "
+            "Set transform.crop=center.",
+        ),
+        (
+            ["transform.fit=stretch", "buckets.rule=native"],
+            "transform.fit=stretch would resize images; buckets.rule=native keeps their pixels. "
+            "Set transform.fit=crop.",
+        ),
+        (
+            ["transform.paired={mask: labels}"],
+            "transform.paired={mask: labels} must not take the place of another field; a batch "
+            "has its mask. Rename the column.",
+        ),
     ],
 )
 def test_contradictions(overrides: list[str], message: str) -> None:
@@ -750,6 +878,77 @@ def test_sizes_and_areas_as_they_come_out() -> None:
     assert load_config(to_plain(config)) == config
     names = next(option for option in describe() if option.key == "buckets.sizes").type
     assert all(name in names for name in PUBLISHED)
+
+
+AUGMENT = [
+    {"name": "ColorJitter", "brightness": 0.2, "hue": [0, 0.1]},
+    {"name": "RandomApply", "transforms": [{"name": "GaussianBlur", "kernel_size": 3}], "p": 0.1},
+    {"name": "RandomAffine", "degrees": 5, "interpolation": "bilinear", "fill": None},
+]
+
+
+def test_mappings_as_they_come_out() -> None:
+    transform = {
+        "crop": "focus",
+        "focus": ["left", "top", "right", "bottom"],
+        "augment": AUGMENT,
+        "paired": {"control": "image", "segmentation": "labels"},
+        "normalize": {"mean": [0, 0.5, 1], "std": [1, 0.5, 0.25]},
+    }
+    config = load(transform=transform)
+    assert config.transform.normalize == NormalizeConfig(mean=(0, 0.5, 1), std=(1, 0.5, 0.25))
+    assert config.transform.focus == ("left", "top", "right", "bottom")
+    assert config.transform.paired["segmentation"] == "labels"
+    assert config.transform.augment[0]["hue"] == (0, 0.1)
+    assert [made.__class__.__name__ for made in make_transforms(config.transform.augment)] == [
+        part["name"] for part in AUGMENT
+    ]
+    again = [load_config(to_plain(config)), load_config(config), pickle.loads(pickle.dumps(config))]
+    file = yaml_file(OmegaConf.to_yaml(OmegaConf.create(to_plain(config))))
+    for other in [*again, load_config(file), load_config(OmegaConf.create(to_plain(config)))]:
+        assert other == config
+        assert hash(other) == hash(config)
+    assert to_plain(config)["transform"]["augment"] == AUGMENT
+    assert plain_types(to_plain(config)) == {dict, list, str, int, float, bool, type(None)}
+    changed = load_config(config, ["transform.augment[0].brightness=0.5"])
+    assert changed.transform.augment[0]["brightness"] == 0.5
+    assert config.transform.augment[0]["brightness"] == 0.2
+    with pytest.raises(TypeError):
+        config.transform.paired["control"] = "labels"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("ColourJitter", "ColorJitter"),
+        ("colorjitter", "ColorJitter"),
+        ("RandomRotate", "RandomRotation"),
+        ("HorizontalFlip", "RandomHorizontalFlip"),
+        ("os.system", "ColorJitter, for instance"),
+        ("__import__", "ColorJitter, for instance"),
+        ("functional", "ColorJitter, for instance"),
+        ("Transform", None),
+        (5, "ColorJitter, for instance"),
+        (None, "ColorJitter, for instance"),
+        (["Lambda"], None),
+    ],
+)
+def test_only_transforms_can_be_named(name: Any, near: str | None) -> None:
+    message = refused(transform={"augment": [{"name": name}]})
+    assert message.startswith("transform.augment[0].name=")
+    assert "torchvision.transforms.v2" in message
+    assert near is None or message.endswith(f"Set transform.augment[0].name={near}.")
+
+
+def test_a_value_that_torchvision_refuses() -> None:
+    for spec in ({"name": "RandomErasing", "scale": [2, 3]}, {"name": "RandomCrop", "size": []}):
+        message = refused(transform={"augment": [spec]})
+        assert re.match(
+            r"transform\.augment\[0\]=\{name: .*\} is refused by torchvision; ", message
+        )
+    value = object()
+    message = refused(transform={"augment": [{"name": "RandomInvert", "p": value}]})
+    assert "transform.augment[0].p=<object> must be a number; got an object of type" in message
 
 
 def test_a_pinned_plan_must_exist() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd, isqrt
 
 from lit_buckets.config.schema import BatchesConfig, BucketsConfig, TransformConfig
-from lit_buckets.config.text import problem, show
+from lit_buckets.config.text import problem
 from lit_buckets.plan.shapes import published
 
 __all__ = ["check_batches", "check_buckets", "check_transform"]
@@ -143,7 +143,7 @@ def _check_focus(transform: TransformConfig) -> None:
     key, columns = "transform.focus", transform.focus
     if transform.crop == "focus" and columns is None:
         rule, numbers = "needs columns to follow", f"{key} is null"
-        raise problem("transform.crop", "focus", rule, numbers, f"Set {key}=[x, y].")
+        raise problem("transform.crop", "focus", rule, numbers, f"Set {key}=[focus_x, focus_y].")
     if columns is None:
         return
     if transform.crop != "focus":
@@ -152,7 +152,7 @@ def _check_focus(transform: TransformConfig) -> None:
     if len(columns) not in (2, 4) or len(set(columns)) < len(columns):
         rule = "must be [x, y] or [left, top, right, bottom]"
         numbers = f"it has {len(columns)} names, {len(set(columns))} of them different"
-        raise problem(key, columns, rule, numbers, f"Name two or four columns, {show(['x', 'y'])}.")
+        raise problem(key, columns, rule, numbers, "Name two or four columns.")
 
 
 def _check_max_side(longest: int, shortest: int | None, divisor: int) -> None:
