@@ -13,6 +13,9 @@ from lit_buckets.config.options import options_of
 from lit_buckets.config.schema import SourceConfig, sections
 from lit_buckets.config.text import show
 from lit_buckets.errors import ConfigError
+from lit_buckets.sources import KINDS, options_of_kind
+from lit_buckets.sources.image_folder import METADATA
+from lit_buckets.sources.table_files import TABLE_SUFFIXES
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACEHOLDER = "/data/photos"  # the value of data.train in configs/default.yaml
@@ -53,17 +56,49 @@ each other and a folder that does not exist are refused before any image is read
 SOURCES = """
 ## Sources
 
-`data.train`, `data.val`, `data.test` and `data.predict` each take a folder, a mapping with the keys
-below (a source), or a list of these. `data.val` may be a share of `data.train` instead.
+`data.train`, `data.val`, `data.test` and `data.predict` each take a path, a mapping with the keys
+below (a source), or a list of these, of any kinds. `data.val` may be a share of `data.train`
+instead.
 
 ```yaml
 data:
   train:
     - /data/photos
     - {path: /data/paintings, repeats: 3, captions: null}
+    - {path: /data/labels.parquet, image_root: s3://bucket/images, missing_caption: skip}
+    - /data/shards/set-{000..099}.tar
   val: 0.02
 ```
+
+What a path is follows from it, unless `kind` says otherwise:
+
+{kinds}
+
+- **Patterns** (`include`, `exclude`) are those of a `.gitignore` file: `*.png` is for names at any
+  depth, `/cats/*.jpg` starts at the folder itself, `drafts/` is for folders and all that is in
+  them, `**` stands for any number of folders. Names that begin with a dot are always left out.
+- **Columns.** `auto` finds the image's in `path`, `file_name` or `image`, the caption's in
+  `caption` or `text`, sizes in `height` and `width`. All others come with the batches, as a tensor
+  where all values are numbers, else as a list. In shards they are the fields of a sample's `.json`
+  and its `.cls`; `image_column` is the suffix of the image there, such as `jpg`.
+- **Sizes** that a source gives are not read from the files, but for an evenly spread sample of
+  256 images: one that differs stops the setup pass. They are sizes as displayed, EXIF orientation
+  applied.
+- **Inside.** What a table names must lie in its folder, or in `image_root`: an absolute path, one
+  with `..` and a link that leads out are refused by name unless `allow_outside` is set.
+- **URLs** (`s3://`, `gs://`, `https://` and all others that fsspec knows; its packages for them
+  must be installed) may stand for folders, tables, shards and `image_root`. Credentials and options
+  are fsspec's own affair: environment variables and its configuration files. Over `https://` a
+  folder is what its server lists in a web page.
 """
+
+RECOGNISED = {
+    "shards": "ends in `.tar`",
+    "table": f"ends in {', '.join(f'`{suffix}`' for suffix in TABLE_SUFFIXES)}",
+    "dataset": "is a local folder that holds `state.json` or `dataset_dict.json`",
+    "imagefolder": f"is a local folder that holds {' or '.join(f'`{name}`' for name in METADATA)}",
+    "folder": "is any other",
+}
 
 
 def document() -> str:
@@ -72,9 +107,9 @@ def document() -> str:
         f"\n## `{name}`\n\n{cls.__doc__}\n\n{_table([*options_of(cls, name).values()])}"
         for name, cls in sections().items()
     ]
-    source = [*options_of(SourceConfig, "data.train").values()]
     head = HEAD.replace("{message}", _message())
-    return "".join([head, *tables, SOURCES, "\n", _table(source)])
+    sources = SOURCES.replace("{kinds}", _kinds())
+    return "".join([head, *tables, sources, "\n", _source_table()])
 
 
 def default_yaml() -> str:
@@ -105,7 +140,7 @@ def _value(option: Option) -> str:
 
 
 def _type(option: Option) -> str:
-    text = option.type.replace("a mapping {path, repeats, captions}", "a source")
+    text = option.type.replace("a mapping {path, ...}", "a source")
     return f"{text}; `{option.interval}`" if option.interval else text
 
 
@@ -115,6 +150,26 @@ def _table(options: list[Option]) -> str:
         for option in options
     ]
     return "".join(["| key | type | default | meaning |\n| --- | --- | --- | --- |\n", *rows])
+
+
+def _kinds() -> str:
+    """How each kind of source is recognised, and what it lists."""
+    rows = ["| `kind` | where the path | what it lists |", "| --- | --- | --- |"]
+    for kind, where in RECOGNISED.items():
+        summary = (KINDS[kind].__doc__ or "").partition("\n")[0].replace("``", "`")
+        rows.append(f"| `{kind}` | {where} | {summary} |")
+    return "\n".join(rows)
+
+
+def _source_table() -> str:
+    """The keys of a source, with the kinds that they belong to."""
+    rows = "| key | kinds | type | default | meaning |\n| --- | --- | --- | --- | --- |\n"
+    for name, option in options_of(SourceConfig, "data.train").items():
+        having = [kind for kind in KINDS if name in options_of_kind(kind)]
+        kinds = "all" if len(having) in (0, len(KINDS)) else ", ".join(having)
+        meaning, default = option.help, _default(option)
+        rows += f"| `{option.key}` | {kinds} | {_type(option)} | {default} | {meaning} |\n"
+    return rows
 
 
 def _default(option: Option) -> str:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lit_buckets.config import Config, SourceConfig
+from lit_buckets.config import Config, as_source
 from lit_buckets.errors import DataError
 from lit_buckets.manifest import Manifest, read_failures, replace_file
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.scan import manifest_file, scan
-from lit_buckets.sources import FolderSource
 
 __all__ = ["STAGES", "Stage", "StageImages", "open_stage", "plan_stage", "scan_stage"]
 
@@ -51,7 +50,7 @@ def scan_stage(config: Config, stage: Stage) -> None:
     if (sources := getattr(data, stage)) is None:
         return
     manifest = scan(
-        _folders(sources),
+        [as_source(source) for source in sources],
         cache_dir=data.cache_dir,
         on_unreadable=data.on_unreadable,
         max_image_pixels=data.max_image_pixels,
@@ -81,7 +80,7 @@ def open_stage(config: Config, stage: Stage) -> StageImages | None:
     sources = data.train if _is_share(config, stage) else getattr(data, stage)
     if sources is None:
         return None
-    file = manifest_file(_folders(sources), data.cache_dir)
+    file = manifest_file([as_source(source) for source in sources], data.cache_dir)
     if not file.exists():
         raise DataError(
             f"{file} does not exist; the images are not sized yet. Call prepare_data()."
@@ -153,10 +152,6 @@ def _pinned(file: str, manifest: Manifest) -> BucketPlan:
 
 def _is_share(config: Config, stage: Stage) -> bool:
     return stage == "val" and isinstance(config.data.val, float)
-
-
-def _folders(sources: tuple[SourceConfig, ...]) -> list[FolderSource]:
-    return [FolderSource(s.path, repeats=s.repeats, captions=s.captions) for s in sources]
 
 
 def _left_out_file(manifest: Manifest) -> Path:

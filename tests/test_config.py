@@ -93,7 +93,26 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
     assert load() == Config(data=data)
     assert dataclasses.asdict(load()) == {
         "data": {
-            "train": ({"path": "photos", "repeats": 1, "captions": ".txt"},),
+            "train": (
+                {
+                    "path": "photos",
+                    "repeats": 1,
+                    "captions": ".txt",
+                    "kind": None,
+                    "missing_caption": "empty",
+                    "include": None,
+                    "exclude": None,
+                    "follow_links": False,
+                    "image_root": None,
+                    "image_column": "auto",
+                    "caption_column": "auto",
+                    "height_column": "auto",
+                    "width_column": "auto",
+                    "columns": None,
+                    "allow_outside": False,
+                    "split": None,
+                },
+            ),
             "val": None,
             "test": None,
             "predict": None,
@@ -274,9 +293,7 @@ def test_sources(value: Any, expected: list[SourceConfig]) -> None:
 
 
 def test_a_share_is_no_source() -> None:
-    with pytest.raises(
-        ConfigError, match=r"sources=0\.1 must be a folder, .*; got a decimal number"
-    ):
+    with pytest.raises(ConfigError, match=r"sources=0\.1 must be a path, .*; got a decimal number"):
         sources(0.1)
 
 
@@ -328,23 +345,23 @@ def test_a_dollar_sign_in_a_name_is_fine() -> None:
         ),
         (
             {"train": []},
-            "data.train=[] must name at least one folder; the list is empty. "
+            "data.train=[] must name at least one source; the list is empty. "
             "Set data.train=/path/to/photos.",
         ),
         (
             {"train": "photos", "predict": []},
-            "data.predict=[] must name at least one folder; the list is empty. "
+            "data.predict=[] must name at least one source; the list is empty. "
             "Set data.predict=/path/to/photos, or null for none.",
         ),
         (
             {"train": 5},
-            "data.train=5 must be a folder, a mapping {path, repeats, captions} or a list of "
-            "these; got an integer. Set data.train=/path/to/photos.",
+            "data.train=5 must be a path, a mapping {path, ...} or a list of these; got an "
+            "integer. Set data.train=/path/to/photos.",
         ),
         (
             {"train": ["photos", ["paintings"]]},
-            "data.train[1]=[paintings] must be a folder, a mapping {path, repeats, captions} or "
-            "a list of these; got a list. Set data.train[1]=/path/to/photos.",
+            "data.train[1]=[paintings] must be a path, a mapping {path, ...} or a list of these; "
+            "got a list. Set data.train[1]=/path/to/photos.",
         ),
         (
             {"train": ""},
@@ -371,8 +388,8 @@ def test_a_dollar_sign_in_a_name_is_fine() -> None:
         ),
         (
             {"train": "photos", "val": True},
-            "data.val=true must be a number, a folder, a mapping {path, repeats, captions}, a "
-            "list of these or null; got a boolean. Set data.val=null, the default.",
+            "data.val=true must be a number, a path, a mapping {path, ...}, a list of these or "
+            "null; got a boolean. Set data.val=null, the default.",
         ),
         (
             {"train": "photos", "cache_dir": "a_file"},

@@ -10,7 +10,8 @@ Each part imports only from those before it:
    The only place that knows OmegaConf.
 6. ``contradictions``: settings that cannot hold together.
 7. ``augmentation``: transforms by name, with their parameters.
-8. ``checks``: plain mapping to :class:`Config`, or the error that names what is wrong.
+8. ``source_checks``: sources that are not what they claim to be.
+9. ``checks``: plain mapping to :class:`Config`, or the error that names what is wrong.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from lit_buckets.config.schema import (
     TransformConfig,
     describe,
 )
+from lit_buckets.config.source_checks import as_source
 
 __all__ = [
     "BatchesConfig",
@@ -44,6 +46,7 @@ __all__ = [
     "Option",
     "SourceConfig",
     "TransformConfig",
+    "as_source",
     "describe",
     "load_config",
     "sources",
@@ -78,7 +81,7 @@ def load_config(
     Example:
         >>> config = load_config({"data": {"train": "."}}, ["buckets.max_area=65536"])
         >>> config.data.train, config.buckets.max_area
-        ((SourceConfig(path='.', repeats=1, captions='.txt'),), 65536)
+        ((SourceConfig(path='.'),), 65536)
         >>> load_config({"data": {"train": "."}, "buckets": {"divsor": 32}})
         Traceback (most recent call last):
             ...
@@ -92,7 +95,7 @@ def sources(value: object, key: str = "sources") -> list[SourceConfig]:
     """The sources that one value names, checked as in a configuration.
 
     Args:
-        value: Folder, mapping with the keys of :class:`SourceConfig`, :class:`SourceConfig`, or a
+        value: Path, mapping with the keys of :class:`SourceConfig`, :class:`SourceConfig`, or a
             list of these; None for no source. A share, as ``data.val`` may be, is not a source.
         key: What messages call the value.
 
@@ -104,7 +107,7 @@ def sources(value: object, key: str = "sources") -> list[SourceConfig]:
 
     Example:
         >>> sources([".", {"path": ".", "repeats": 2}])[1]
-        SourceConfig(path='.', repeats=2, captions='.txt')
+        SourceConfig(path='.', repeats=2)
     """
     return [] if value is None else list(build_sources(plain(value, key), key))
 

@@ -27,8 +27,10 @@ from lit_buckets.config.schema import (
     describe,
     sections,
 )
+from lit_buckets.config.source_checks import NOTHING, check_source, not_a_folder
 from lit_buckets.config.text import expand_home, kind, problem, show
 from lit_buckets.errors import ConfigError
+from lit_buckets.storage import is_remote
 
 __all__ = ["build", "build_sources"]
 
@@ -298,14 +300,21 @@ def _text(option: Option, value: object, key: str) -> str:
     if not isinstance(value, str):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         _wrong_type(option, value, key, "Put the name in quotes." if is_number else "")
-    readers = {"folder": _folder, "file": _file, "path": _path, "suffix": _suffix}
+    readers = {
+        "source": _expanded,
+        "root": _root,
+        "file": _file,
+        "path": _path,
+        "suffix": _suffix,
+        "name": _name,
+    }
     return readers[option.form or "path"](value, key)
 
 
-def _folder(value: str, key: str) -> str:
-    """A folder that exists, its ``~`` expanded."""
+def _root(value: str, key: str) -> str:
+    """A folder that exists, or a URL."""
     path = _expanded(value, key)
-    if reason := _not_a_folder(path):
+    if not is_remote(path) and (reason := not_a_folder(path)):
         rule, fix = "must be an existing folder", f"Set {key} to a folder of images."
         raise problem(key, value, rule, reason, fix)
     return path
@@ -326,8 +335,8 @@ def _file(value: str, key: str) -> str:
 def _path(value: str, key: str) -> str:
     """A folder that exists or may be made, its ``~`` expanded."""
     path = _expanded(value, key)
-    reason = _not_a_folder(path)
-    if reason and not reason.startswith(_NOTHING):
+    reason = not_a_folder(path)
+    if reason and not reason.startswith(NOTHING):
         raise problem(key, value, "must be a folder", reason, f"Set {key} to another path.")
     return path
 
@@ -339,19 +348,11 @@ def _expanded(value: str, key: str, what: str = "folder") -> str:
     return expand_home(value)
 
 
-_NOTHING = "there is nothing at"
-
-
-def _not_a_folder(path: str) -> str | None:
-    """Why a path is no folder; None if it is one. Relative paths begin at the working directory."""
-    try:
-        place = Path(path)
-        if place.is_dir():
-            return None
-        what = f"{_NOTHING} {show(str(place.absolute()))}"
-        return "a file is there" if place.exists() else what
-    except OSError as error:
-        return error.strerror or str(error)
+def _name(value: str, key: str) -> str:
+    """Any text but none at all."""
+    if not value:
+        raise problem(key, value, "must be a name", "the text is empty", f"Remove {key}.")
+    return value
 
 
 def _suffix(value: str, key: str) -> str:
@@ -367,14 +368,18 @@ def _sources(option: Option, value: object, key: str) -> Sources:
         return (_source(option, value, key, key),)
     if not value:
         fix = f"Set {key}=/path/to/photos" + ("." if option.required else ", or null for none.")
-        raise problem(key, value, "must name at least one folder", "the list is empty", fix)
+        raise problem(key, value, "must name at least one source", "the list is empty", fix)
     named = [(entry, f"{key}[{i}]") for i, entry in enumerate(value)]
     return tuple(_source(option, entry, name, f"{name}.path") for entry, name in named)
 
 
 def _source(option: Option, value: object, key: str, path_key: str) -> SourceConfig:
     if isinstance(value, str):
-        return SourceConfig(path=_folder(value, path_key))
+        source = SourceConfig(path=_expanded(value, path_key))
+        check_source(source, key, path_key)
+        return source
     if not isinstance(value, Mapping):
         _wrong_type(option, value, key, f"Set {key}=/path/to/photos.")
-    return _section(SourceConfig, value, key)
+    source = _section(SourceConfig, value, key)
+    check_source(source, key, f"{key}.path")
+    return source

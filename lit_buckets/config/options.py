@@ -49,8 +49,9 @@ class Interval:
         return f"{self.low} {low} x {high} {self.high}"
 
 
-#: An existing folder or file, the path of a folder to be, the end of a file name.
-Form = Literal["folder", "file", "path", "suffix"]
+#: A source of images, an existing folder or file, the path of a folder to be, the end of a file
+#: name, any name.
+Form = Literal["source", "root", "file", "path", "suffix", "name"]
 
 
 def about(
@@ -139,7 +140,7 @@ def _names(hint: Any) -> tuple[str, ...]:
     if get_origin(hint) is FrozenMapping:
         return (f"a mapping of names to {' or '.join(get_args(get_args(hint)[0]))}",)
     if hint not in _NAMES and get_origin(hint) is tuple and ... in get_args(hint):
-        return ("a folder", "a mapping {path, repeats, captions}", "a list of these")
+        return ("a path", "a mapping {path, ...}", "a list of these")
     return _NAMES[hint]
 
 

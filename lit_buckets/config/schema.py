@@ -5,7 +5,8 @@ Checks, error messages, ``configs/default.yaml`` and ``docs/configuration.md`` f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, get_type_hints
 
 from lit_buckets.config.frozen import FrozenMapping
@@ -36,7 +37,9 @@ class SourceConfig:
     """Where images come from."""
 
     path: str = field(
-        metadata=about("Folder of images, searched with its subfolders.", form="folder")
+        metadata=about(
+            "Folder, table, dataset or tar shards; a path, a pattern or a URL.", form="source"
+        )
     )
     repeats: int = field(
         default=1, metadata=about("How often each image comes in an epoch.", Interval(1))
@@ -44,9 +47,73 @@ class SourceConfig:
     captions: str | None = field(
         default=".txt",
         metadata=about(
-            "Suffix of the caption files beside the images; null for none.", form="suffix"
+            "Suffix of the text files, or members of shards, with captions; null for none.",
+            form="suffix",
         ),
     )
+    _: KW_ONLY
+    kind: Literal["folder", "table", "imagefolder", "dataset", "shards"] | None = field(
+        default=None, metadata=about("What the path is; null: found out from it.")
+    )
+    missing_caption: Literal["empty", "skip", "error"] = field(
+        default="empty",
+        metadata=about(
+            "Images without a caption: keep them with an empty one, skip them, or stop."
+        ),
+    )
+    include: Names | None = field(
+        default=None,
+        metadata=about("Patterns, as in .gitignore, of the files that are meant; null for all."),
+    )
+    exclude: Names | None = field(
+        default=None,
+        metadata=about("Patterns, as in .gitignore, of files and folders that are left out."),
+    )
+    follow_links: bool = field(
+        default=False, metadata=about("Whether links may lead out of the folder.")
+    )
+    image_root: str | None = field(
+        default=None,
+        metadata=about(
+            "Folder or URL that a table's paths begin at; null for the table's folder.", form="root"
+        ),
+    )
+    image_column: str = field(
+        default="auto",
+        metadata=about(
+            "Column of the images or their paths; of shards, the images' suffix.", form="name"
+        ),
+    )
+    caption_column: str | None = field(
+        default="auto", metadata=about("Column of the captions; null for none.", form="name")
+    )
+    height_column: str | None = field(
+        default="auto",
+        metadata=about("Column of heights in pixels, as displayed; null reads them.", form="name"),
+    )
+    width_column: str | None = field(
+        default="auto",
+        metadata=about("Column of widths in pixels, as displayed; null reads them.", form="name"),
+    )
+    columns: Names | None = field(
+        default=None, metadata=about("Further columns that the batches carry; null for all.")
+    )
+    allow_outside: bool = field(
+        default=False,
+        metadata=about("Whether a table's paths, and links, may lead out of the images' folder."),
+    )
+    split: str | None = field(
+        default=None, metadata=about("Which split of a dataset that has several.", form="name")
+    )
+
+    def __repr__(self) -> str:
+        """The path, and what is not as by default."""
+        changed = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+        return f"SourceConfig({', '.join(changed)})"
 
 
 Sources = tuple[SourceConfig, ...]

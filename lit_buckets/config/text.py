@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lit_buckets.errors import ConfigError
 
-__all__ = ["expand_home", "kind", "problem", "show"]
+__all__ = ["expand_home", "kind", "printable", "problem", "show"]
 
 _LONGEST = 200  # characters of a value in a message: a path must still fit
 _MOST_ENTRIES = 8
@@ -37,9 +37,12 @@ def problem(key: str, value: object, rule: str, numbers: str, fix: str) -> Confi
         >>> print(problem("loader.num_workers", -1, "must be at least 0", "-1 < 0", "Set it to 0."))
         loader.num_workers=-1 must be at least 0; -1 < 0. Set it to 0.
     """
-    message = f"{_cut(key)}={show(value)} {rule}; {numbers}. {fix}"
-    # keys, file names and a parser's words end up here: none may write to a terminal
-    return ConfigError("".join(c if c.isprintable() else _escaped(c) for c in message))
+    return ConfigError(printable(f"{_cut(key)}={show(value)} {rule}; {numbers}. {fix}"))
+
+
+def printable(message: str) -> str:
+    """A message of which nothing writes to a terminal, whatever file names and keys it holds."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in message)
 
 
 def show(value: object) -> str:

@@ -24,7 +24,7 @@ from typing import TypeAlias
 from lit_buckets import headers
 from lit_buckets.headers import FileRead, Job, read_files
 
-__all__ = ["BATCH", "default_workers", "read_in_order"]
+__all__ = ["BATCH", "default_workers", "in_threads", "read_in_order"]
 
 #: Files that one worker reads at a time.
 BATCH = 64
@@ -65,15 +65,16 @@ def read_in_order(
     if workers == 1:
         yield from (read_files(batch, max_image_pixels) for batch in batches)
     elif files < _PROCESSES_FROM:
-        yield from _in_threads(lambda jobs: read_files(jobs, max_image_pixels), batches, workers)
+        yield from in_threads(lambda jobs: read_files(jobs, max_image_pixels), batches, workers)
     else:
         with closing(_Helpers(max_image_pixels)) as helpers:
-            yield from _in_threads(helpers.read, batches, workers)
+            yield from in_threads(helpers.read, batches, workers)
 
 
-def _in_threads(
+def in_threads(
     read: Callable[[_Batch], _Answer], batches: Iterable[_Batch], workers: int
 ) -> Generator[_Answer]:
+    """Read batches with so many threads, and answer in the order of the batches."""
     waiting: deque[Future[_Answer]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="lit_buckets_scan") as pool:
         try:

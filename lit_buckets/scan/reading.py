@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lit_buckets.headers import FileRead, Job, quiet
 from lit_buckets.manifest import SCHEMA
-from lit_buckets.scan.changes import Todo
+from lit_buckets.scan.changes import IntArray, Todo
+from lit_buckets.scan.far import FAR_BATCH, read_far
 from lit_buckets.scan.progress import Progress
 from lit_buckets.scan.readers import BATCH, read_in_order
 from lit_buckets.sources import BLOCK, Source
-from lit_buckets.storage import joined
+from lit_buckets.storage import is_remote, joined
 
 __all__ = ["read_files"]
 
@@ -38,12 +41,7 @@ def read_files(
     """Read headers and captions; one row of results for each of the rows to read."""
     bar.begin(len(todo.rows))
     tables, results = [_READ.empty_table()], list[FileRead]()
-    answers = read_in_order(
-        _jobs(listing, todo, sources),
-        files=len(todo.rows),
-        max_image_pixels=max_image_pixels,
-        workers=workers,
-    )
+    answers = _read(listing, todo, sources, max_image_pixels, workers)
     with quiet(), closing(answers):
         for answer in answers:
             bar.advance(len(answer))
@@ -52,6 +50,33 @@ def read_files(
                 tables.append(_as_table(results))
                 results = []
     return pa.concat_tables([*tables, _as_table(results)])
+
+
+def _read(
+    listing: pa.Table,
+    todo: Todo,
+    sources: Sequence[Source],
+    max_image_pixels: int,
+    workers: int | None,
+) -> Generator[list[FileRead]]:
+    """Answers for one source after another, each read as it is best read."""
+    places = listing.column("source").to_numpy()[todo.rows]
+    for place, source in enumerate(sources):
+        rows = todo.rows[slice(*np.searchsorted(places, [place, place + 1]))]
+        if _is_far(source, listing.column("path"), rows):
+            jobs = _jobs(listing, todo, source, rows, FAR_BATCH)
+            yield from read_far(jobs, max_image_pixels=max_image_pixels)
+        else:
+            jobs = _jobs(listing, todo, source, rows, BATCH)
+            yield from read_in_order(
+                jobs, files=len(rows), max_image_pixels=max_image_pixels, workers=workers
+            )
+
+
+def _is_far(source: Source, paths: pa.ChunkedArray, rows: IntArray) -> bool:
+    if is_remote(source.root) or source.confined:
+        return is_remote(source.root)
+    return bool(pc.any(pc.match_substring(paths.take(pa.array(rows)), "://")).as_py())
 
 
 def _as_table(results: list[FileRead]) -> pa.Table:
@@ -68,22 +93,20 @@ def _as_table(results: list[FileRead]) -> pa.Table:
     )
 
 
-def _jobs(listing: pa.Table, todo: Todo, sources: Sequence[Source]) -> Iterator[list[Job]]:
-    roots = [source.root for source in sources]
-    where = listing.select(["source", "path", "container", "offset", "bytes"])
-    for low in range(0, len(todo.rows), BATCH):
-        rows = todo.rows[low : low + BATCH]
-        columns = [column.to_pylist() for column in where.take(pa.array(rows)).columns]
+def _jobs(
+    listing: pa.Table, todo: Todo, source: Source, rows: IntArray, size: int
+) -> Iterator[list[Job]]:
+    """Batches of so many jobs, for some rows of one source."""
+    root, far = source.root, is_remote(source.root)
+    where = listing.select(["path", "container", "offset", "bytes"])
+    for low in range(0, len(rows), size):
+        some = rows[low : low + size]
+        columns = [column.to_pylist() for column in where.take(pa.array(some)).columns]
         batch = []
-        for row, place, path, container, offset, length in zip(
-            rows.tolist(), *columns, strict=True
-        ):
-            root, image, caption = roots[place], "", ""
-            if todo.header[row]:
-                image = joined(root, container or path)
-            if todo.caption[row]:
-                caption = joined(root, sources[place].caption_path(path))
-            if container:
+        for row, path, container, offset, length in zip(some.tolist(), *columns, strict=True):
+            image = joined(root, container or path) if todo.header[row] else ""
+            caption = joined(root, source.caption_path(path)) if todo.caption[row] else ""
+            if container or far or (":" in path and is_remote(path)):
                 suffix = os.path.splitext(path)[1]  # noqa: PTH122 - many times faster than pathlib
                 batch.append(Job(image, caption, offset, length, suffix))
             else:

@@ -134,8 +134,8 @@ def check_captions(captions: str | None, missing_caption: str) -> None:
         not captions.startswith(".") or "/" in captions or captions.lower() in SUFFIXES
     ):
         raise ConfigError(
-            f"captions={captions!r} must be the suffix of text files, with its dot. "
-            f"Write '.txt', or null for no captions."
+            f"captions={captions!r} must be the suffix of text files; it needs a dot, and a name "
+            f"that is no image's. Write '.txt', or null for no captions."
         )
     if captions is None and missing_caption != "empty":
         raise ConfigError(

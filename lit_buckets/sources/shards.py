@@ -121,12 +121,36 @@ class ShardSource(Columns):
                 reason = f"cannot be opened: {error.strerror or error}"
                 return Block(pa.table({"path": [name], "reason": [reason]}))
 
-        names = _matching(self.label, self.root)
+        names = self.names()
+        if not names:
+            raise DataError(
+                f"path={self.label!r} matches no shard; there are 0 files of such a name in "
+                f"{self.root!r}. Check the pattern."
+            )
         if not is_remote(self.root):
             yield from map(block, names)
             return
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lit_buckets_shards") as pool:
             yield from pool.map(block, names)
+
+    def names(self) -> list[str]:
+        """The shards that the pattern means, relative to the root, sorted.
+
+        What it names outright, without "*", is among them whether it exists or not.
+
+        Raises:
+            ConfigError: If the pattern cannot be read, or names too many shards.
+            DataError: If its server cannot be asked.
+        """
+        found: set[str] = set()
+        for pattern in _without_braces(self.label):
+            if not _GLOB.search(pattern):
+                found.add(pattern)
+            elif is_remote(pattern):
+                found.update(_listed(pattern))
+            else:
+                found.update(glob(pattern, recursive=True))  # noqa: PTH207 - faster, and sorted
+        return sorted(path[len(joined(self.root, "")) :] for path in found)
 
     def _index(self, url: str, name: str, length: int, change: int) -> Block:
         def of(archive: Content) -> Block:
@@ -136,29 +160,6 @@ class ShardSource(Columns):
             return of(remote.RemoteContent(url, 0, length))
         with closing(FileContent(url)) as archive:
             return of(archive)
-
-
-def _matching(pattern: str, root: str) -> list[str]:
-    """The shards that a pattern means, relative to the root, sorted; without "*", those it names.
-
-    Raises:
-        ConfigError: If the pattern cannot be read, or names too many shards.
-        DataError: If there are none.
-    """
-    found: set[str] = set()
-    for each in _without_braces(pattern):
-        if not _GLOB.search(each):
-            found.add(each)
-        elif is_remote(each):
-            found.update(_listed(each))
-        else:
-            found.update(glob(each, recursive=True))  # noqa: PTH207 - sorted below, and many
-    if not found:
-        raise DataError(
-            f"path={pattern!r} matches no shard; there are 0 files of such a name in {root!r}. "
-            f"Check the pattern."
-        )
-    return sorted(path[len(joined(root, "")) :] for path in found)
 
 
 def _without_braces(pattern: str) -> list[str]:

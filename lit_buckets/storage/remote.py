@@ -150,16 +150,20 @@ class RemoteContent:
 
     def __init__(self, url: str, offset: int = 0, length: int = -1) -> None:
         self._url, self._offset = url, offset
-        self._ranges: deque[tuple[int, bytes]] = deque(maxlen=_KEPT)
-        if length < 0:
-            content = read(url, offset)
-            self._ranges.append((0, content))
-            length = len(content)
         self._length = length
+        self._ranges: deque[tuple[int, bytes]] = deque(maxlen=_KEPT)
 
     @property
     def length(self) -> int:
-        """How many bytes there are."""
+        """How many bytes there are.
+
+        Raises:
+            OSError: If that was not known, and the file cannot be fetched.
+        """
+        if self._length < 0:
+            content = read(self._url, self._offset)
+            self._ranges.append((0, content))
+            self._length = len(content)
         return self._length
 
     def pread(self, offset: int, length: int) -> bytes:
@@ -168,7 +172,7 @@ class RemoteContent:
         Raises:
             OSError: If they cannot be fetched.
         """
-        end = min(offset + length, self._length)
+        end = min(offset + length, self.length)
         content = b""
         while offset < end:
             piece = self._fetched(offset, end)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +52,9 @@ def absolute(path: str | os.PathLike[str]) -> str:
         text = text.removeprefix(scheme)
     if is_remote(text):
         return text.rstrip("/")
-    return os.path.abspath(Path(text).expanduser())  # noqa: PTH100 - not resolved
+    with suppress(RuntimeError):  # "~somebody" who does not exist: a name like any other
+        text = str(Path(text).expanduser())
+    return os.path.abspath(text)  # noqa: PTH100 - not resolved
 
 
 def joined(root: str, path: str) -> str:

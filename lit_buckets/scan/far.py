@@ -1,0 +1,56 @@
+"""Reading files of other machines: many requests at once, each for the part that is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+from lit_buckets.headers import FileRead, Header, Job, read_files, read_header_from
+from lit_buckets.scan.readers import in_threads
+from lit_buckets.storage import Span, is_remote, read
+from lit_buckets.storage.remote import RemoteContent
+
+__all__ = ["FAR_BATCH", "read_far"]
+
+#: Files that one thread reads at a time: what takes long is the way, and few shall wait in a row.
+FAR_BATCH = 4
+
+_AT_ONCE = 32  # threads
+_MAX_CAPTION = 2**20  # bytes
+
+
+def read_far(batches: Iterable[list[Job]], *, max_image_pixels: int) -> Generator[list[FileRead]]:
+    """Read batches of files of which some are remote, and answer in the order of the batches.
+
+    Args:
+        batches: Lists of jobs; a remote image has its length, if that is known.
+        max_image_pixels: As for `lit_buckets.headers.read_header`.
+
+    Yields:
+        For each batch, what was found for each of its files.
+    """
+    return in_threads(
+        lambda jobs: [_read(job, max_image_pixels) for job in jobs], batches, _AT_ONCE
+    )
+
+
+def _read(job: Job, max_image_pixels: int) -> FileRead:
+    if not is_remote(job.image or job.caption):
+        return read_files([job], max_image_pixels)[0]
+    header = _header(job, max_image_pixels) if job.image else Header(0, 0)
+    return FileRead(*header, caption=_caption(job.caption) if job.caption else "")
+
+
+def _header(job: Job, max_image_pixels: int) -> Header:
+    content = RemoteContent(job.image, job.offset, job.length)
+    return read_header_from(content, suffix=job.suffix, max_image_pixels=max_image_pixels)
+
+
+def _caption(url: str) -> str | None:
+    """Text as `lit_buckets.headers.read_caption` reads it."""
+    try:
+        text = read(Span(url))[:_MAX_CAPTION]
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return None
+    return text.decode("utf-8-sig", errors="replace").strip()
