@@ -306,7 +306,7 @@ def _text(option: Option, value: object, key: str) -> str:
         "file": _file,
         "path": _path,
         "suffix": _suffix,
-        "name": _name,
+        "name": _some_text,
     }
     return readers[option.form or "path"](value, key)
 
@@ -348,7 +348,7 @@ def _expanded(value: str, key: str, what: str = "folder") -> str:
     return expand_home(value)
 
 
-def _name(value: str, key: str) -> str:
+def _some_text(value: str, key: str) -> str:
     """Any text but none at all."""
     if not value:
         raise problem(key, value, "must be a name", "the text is empty", f"Remove {key}.")
