@@ -1,11 +1,11 @@
-"""All of it, wired for Lightning. The only place that knows the Trainer."""
+"""All of it, wired for Lightning. Beside ``callbacks`` the only place that knows the Trainer."""
 
 from __future__ import annotations
 
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,6 +57,7 @@ class BucketDataModule(LightningDataModule):
     Args:
         config: Path to a YAML file, mapping, OmegaConf object, or
             :class:`~lit_buckets.config.Config`.
+        overrides: Strings ``section.key=value`` that are put into it, in order.
         train_transform: Called on (image, sample) after resize, crop and flip, in the workers;
             the image is uint8 (3, H, W), and an image of the same size comes back.
         eval_transform: The same for val, test and predict.
@@ -67,13 +68,15 @@ class BucketDataModule(LightningDataModule):
 
     def __init__(
         self,
-        config: str | os.PathLike[str] | Mapping[str, Any] | Config,
+        # LightningCLI takes the first that fits: a mapping must not end as the name of a file
+        config: Mapping[str, Any] | str | os.PathLike[str] | Config,
         *,
+        overrides: Sequence[str] = (),
         train_transform: Transform | None = None,
         eval_transform: Transform | None = None,
     ) -> None:
         super().__init__()
-        self.config = load_config(config)
+        self.config = load_config(config, overrides)
         # plain values only, so that a checkpoint loads without running code
         self.save_hyperparameters({"config": to_plain(self.config)})
         self.train_transform, self.eval_transform = train_transform, eval_transform
@@ -88,6 +91,21 @@ class BucketDataModule(LightningDataModule):
         self._train_loader: BucketDataLoader | None = None
         self._state: dict[str, Any] | None = None
         self._reload_every: int | None = None
+
+    @property
+    def hparams_initial(self) -> Any:
+        """What Lightning hands to the loggers: the configuration, and the training images in sum.
+
+        On rank 0, once the training images are set up, ``train_data`` holds their plan, as
+        :func:`lit_buckets.plan.ledger.outline` gives it, and what an epoch does on these ranks.
+        Checkpoints hold the configuration alone.
+        """
+        told = super().hparams_initial
+        if "train" in self._images and self._host is not None and self._host.is_global_zero:
+            sampler = self._sampler("train")
+            epoch = {"ranks": sampler.num_replicas} | sampler.accounting()._asdict()
+            told["train_data"] = {"plan": ledger.outline(sampler.plan), "epoch": epoch}
+        return told
 
     # -- the setup pass: one process of a node ---------------------------------------------------
 
@@ -154,8 +172,11 @@ class BucketDataModule(LightningDataModule):
         """
         write_report(self, file, ranks=ranks, stage=stage)
 
-    def summary(self) -> Group:
+    def summary(self, *, ranks: int | None = None) -> Group:
         """Bucket tables and the accounting of an epoch, for every stage that is set up.
+
+        Args:
+            ranks: World size that the epoch is meant for; ``None`` = the Trainer's, or 1.
 
         Returns:
             A rich renderable: ``rich.print(dm.summary())``.
@@ -164,7 +185,7 @@ class BucketDataModule(LightningDataModule):
             *(
                 report.summary(
                     name,
-                    self._sampler(name),
+                    self._sampler(name, ranks, None if ranks is None else 0),
                     refused=len(images.manifest.refused),
                     sources=ledger.by_source(
                         images.plan,

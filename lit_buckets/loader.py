@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -69,6 +70,8 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         )
         self.batches = batches
         self.steps_done = steps_done
+        self.asked_at = 0.0  #: ``time.perf_counter()`` when the last batch was asked for
+        self.delivered_at = 0.0  #: and when it was there
         self._epoch: int | None = None  # the epoch of the last pass, if one has begun
         self._delivered = 0
         self._counted_from = 0
@@ -86,10 +89,13 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
             self.batches.advance()
         self._epoch, self._delivered = self.batches.epoch, 0
         self._counted_from = self.steps_done() if self.steps_done else 0
+        self.asked_at = time.perf_counter()
         batches = super().__iter__()
         while (batch := _next(batches)) is not None:
+            self.delivered_at = time.perf_counter()
             self._delivered += 1
             yield batch
+            self.asked_at = time.perf_counter()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; the one that is under way goes on."""
