@@ -197,6 +197,25 @@ class BucketDataModule(LightningDataModule):
             )
         )
 
+    def facts(self, *, ranks: int | None = None) -> dict[str, Any]:
+        """The same as :meth:`summary` in plain values that JSON takes.
+
+        Args:
+            ranks: World size that the epoch is meant for; ``None`` = the Trainer's, or 1.
+
+        Returns:
+            For every stage that is set up what :func:`lit_buckets.plan.ledger.summarize` gives of
+            its plan, how many files were ``refused``, and what an ``epoch`` does.
+        """
+        told: dict[str, Any] = {}
+        for name, images in self._images.items():
+            sampler = self._sampler(name, ranks, None if ranks is None else 0)
+            told[name] = ledger.summarize(images.plan) | {
+                "refused": len(images.manifest.refused),
+                "epoch": {"ranks": sampler.num_replicas} | sampler.accounting()._asdict(),
+            }
+        return told
+
     # -- loaders ---------------------------------------------------------------------------------
 
     def loader(

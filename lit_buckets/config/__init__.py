@@ -7,11 +7,12 @@ Each part imports only from those before it:
 3. ``options``: what an option is.
 4. ``schema``: the dataclasses with all options, the single source of truth.
 5. ``reading``: YAML, mapping, OmegaConf object or dataclass, and overrides, to a plain mapping.
-   The only place that knows OmegaConf.
+   Beside ``writing`` the only place that knows OmegaConf.
 6. ``contradictions``: settings that cannot hold together.
 7. ``augmentation``: transforms by name, with their parameters.
 8. ``source_checks``: sources that are not what they claim to be.
 9. ``checks``: plain mapping to :class:`Config`, or the error that names what is wrong.
+10. ``writing``: plain mapping to the text of a YAML file. It knows OmegaConf, too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from lit_buckets.config.schema import (
     describe,
 )
 from lit_buckets.config.source_checks import as_source
+from lit_buckets.config.writing import to_yaml
 
 __all__ = [
     "BatchesConfig",
@@ -51,6 +53,7 @@ __all__ = [
     "load_config",
     "sources",
     "to_plain",
+    "to_yaml",
 ]
 
 

@@ -1,4 +1,4 @@
-"""From what a user gives to a plain mapping. The one place that knows OmegaConf.
+"""From what a user gives to a plain mapping. It knows OmegaConf, as only `writing` does beside it.
 
 Nothing is evaluated on the way: YAML is read by a safe loader, interpolation is refused before
 anything could resolve it, and what comes out consists of mappings, lists and scalars.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -161,11 +161,14 @@ class BucketPlan:
         buckets = self.bucket_sizes[self.bucket_of[used]].reshape(-1, 2)
         return bool((geometry.cover(self.sizes[used], buckets) != self.sizes[used]).any())
 
-    def save(self, file: str | PathLike[str]) -> None:
+    def save(self, file: str | PathLike[str], *, paths: Sequence[str] | None = None) -> None:
         """Write the plan as an Arrow file that :meth:`open` maps into memory.
 
         Args:
             file: Where to write; an old file is replaced in one step.
+            paths: Where each image lies. The plan has no use for them, but two files with paths
+                can be compared image by image; see
+                :func:`lit_buckets.plan.ledger.differences_of_files`.
         """
         members = np.full(len(self), -1, dtype=np.int64)
         members[: len(self.members)] = self.members
@@ -178,6 +181,9 @@ class BucketPlan:
             columns["repeats"] = pa.array(self.repeats)
         if self.image is not None:
             columns["image"] = pa.array(self.image)
+        if paths is not None:
+            names = [paths[self.image_of(row)] for row in range(len(self))]
+            columns["path"] = pa.array(names, pa.large_string())
         facts = {
             "format": _FORMAT,
             "hash": self.hash,

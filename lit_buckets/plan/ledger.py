@@ -16,16 +16,25 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
+from lit_buckets import geometry
 from lit_buckets.placement import Crop, Fit, crop_offsets, resized_sizes
 from lit_buckets.plan.bucket_plan import BucketPlan
 from lit_buckets.plan.strata import samples_of
 
-__all__ = ["by_source", "differences", "outline", "rows", "summarize", "write_rows"]
+__all__ = [
+    "by_source",
+    "differences",
+    "differences_of_files",
+    "outline",
+    "rows",
+    "summarize",
+    "write_rows",
+]
 
 IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_SAMPLED = 1_000_000  # images whose mean stands for that of all
+_SAMPLED = 1_000_000  # rows whose mean stands for that of all
 
 
 def rows(
@@ -209,20 +218,20 @@ def outline(plan: BucketPlan) -> dict[str, Any]:
 
     Returns:
         ``hash``; how many ``images``, ``buckets``, ``left_out``, ``moved``, ``noted``; and
-        ``crop_loss``, its mean, of a million images at even distances where there are more.
+        ``crop_loss``, its mean, of a million rows at even distances where there are more.
 
     Example:
         >>> from lit_buckets import plan_buckets
         >>> outline(plan_buckets([[64, 64], [64, 128]], max_buckets=1))["crop_loss"]
         0.25
     """
-    some = slice(None, None, -(-len(plan) // _SAMPLED) or 1)
-    bucket_of, sizes = plan.bucket_of[some], plan.sizes[some]
-    used = bucket_of >= 0
-    loss = geometry.crop_loss(sizes[used], plan.bucket_sizes[bucket_of[used]].reshape(-1, 2))
+    step = max(1, -(-len(plan) // _SAMPLED))
+    used = np.flatnonzero(plan.bucket_of[::step] >= 0) * step
+    buckets = plan.bucket_sizes[plan.bucket_of[used]].reshape(-1, 2)
+    loss = geometry.share_cut(plan.resized(used), buckets)
     return {
         "hash": plan.hash,
-        "images": len(plan),
+        "images": plan.images,
         "buckets": len(plan.bucket_sizes),
         "left_out": len(plan.excluded),
         "moved": len(plan.moved_from),
@@ -287,6 +296,35 @@ def differences(
     return pa.table(
         {title: pa.array(c, pa.string()) for title, c in zip(titles, columns, strict=True)}
     )
+
+
+def differences_of_files(before: str | PathLike[str], after: str | PathLike[str]) -> pa.Table:
+    """What changed between two plans that were saved.
+
+    Args:
+        before: The one file, of :meth:`BucketPlan.save`.
+        after: The other. Images are matched by path if both files hold paths, or else by index.
+
+    Returns:
+        A table as of :func:`differences`.
+
+    Raises:
+        DataError: If a file is not a plan of this version.
+    """
+    plans = BucketPlan.open(before), BucketPlan.open(after)
+    paths = [_saved_paths(plan) for plan in plans]
+    if None in paths:
+        return differences(*plans)
+    return differences(*plans, before_paths=paths[0], after_paths=paths[1])
+
+
+def _saved_paths(plan: BucketPlan) -> list[str] | None:
+    """(I,) where the images of a plan lie that was opened from a file, if that tells."""
+    table = pa.ipc.open_file(pa.memory_map(str(plan.file))).read_all()
+    if "path" not in table.column_names:
+        return None
+    first = np.unique(_images(plan), return_index=True)[1]
+    return [str(path) for path in table.column("path").take(pa.array(first)).to_pylist()]
 
 
 def _names(plan: BucketPlan, paths: Sequence[str] | None) -> list[str]:

@@ -1,0 +1,5 @@
+"""``python -m lit_buckets`` is the command ``lit-buckets``."""
+
+from lit_buckets.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""Commands that show what will happen to the images, before a GPU is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import rich
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from lit_buckets.cli.arguments import ConfigPath, Overrides, Ranks, StageName
+from lit_buckets.cli.opening import open_images
+
+__all__ = ["diff", "plan", "report", "show"]
+
+_MOST_SHOWN = 40
+
+_PlanPath = Annotated[
+    Path,
+    typer.Argument(
+        exists=True, dir_okay=False, help="A plan that `plan --save` wrote.", show_default=False
+    ),
+]
+
+
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    ranks: Ranks = 1,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the training plan, for buckets.plan or diff."),
+    ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What happens to each image, as .csv, .parquet or .arrow."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print numbers for a program instead.")
+    ] = False,
+) -> None:
+    """Show the buckets, who is moved, cut or left out, and what an epoch takes."""
+    dm = open_images(config, overrides)
+    if as_json:
+        print(json.dumps(dm.facts(ranks=ranks), indent=2))
+    else:
+        rich.print(dm.summary(ranks=ranks))
+    if save is not None:
+        dm.plan.save(save, paths=dm.manifest_of("train").paths)
+    if rows is not None:
+        dm.write_plan(rows)
+
+
+def report(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
+    ] = Path("report.html"),
+    ranks: Ranks = 1,
+    stage: StageName = "train",
+) -> None:
+    """Write a page to look at: sizes and buckets, what is cut, and every image left out."""
+    from lit_buckets.report.html import write_report
+
+    write_report(open_images(config, overrides), output, ranks=ranks, stage=stage)
+    rich.print(f"{escape(str(output))} is written. Open it in a browser.")
+
+
+def show(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the pictures.")
+    ] = Path("batches"),
+    batches: Annotated[int, typer.Option(min=1, help="How many batches.")] = 4,
+    epoch: Annotated[int, typer.Option(min=0, help="Of which epoch.")] = 0,
+    stage: StageName = "train",
+) -> None:
+    """Draw the first batches as a model will see them, with captions and what was cut."""
+    from lit_buckets.contact import write_sheets
+
+    dm = open_images(config, overrides)
+    files = write_sheets(dm, output, batches=batches, epoch=epoch, stage=stage)
+    for file in files:
+        print(file)
+
+
+def diff(before: _PlanPath, after: _PlanPath) -> None:
+    """Name the images that two plans treat differently. Exit code 1 if there are any."""
+    from lit_buckets.plan import ledger
+
+    changes = ledger.differences_of_files(before, after)
+    if not len(changes):
+        rich.print("The plans are the same.")
+        return
+    table = Table("image", "what", "before", "after")
+    for row in changes.slice(0, _MOST_SHOWN).to_pylist():
+        table.add_row(*(escape(value or "") for value in row.values()))
+    rich.print(table)
+    rich.print(f"{len(changes):,} differences")
+    raise typer.Exit(1)

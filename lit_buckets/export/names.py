@@ -1,0 +1,79 @@
+"""A safe name of its own for each image, as like its old one as may be."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+__all__ = ["file_names", "safe_name"]
+
+# what some file system or shell forbids or reads otherwise
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+_LONGEST = 120  # bytes of a part of a path: suffixes and numbers are to fit behind it
+
+
+def file_names(paths: Sequence[str], suffix: str) -> list[str]:
+    """Names that differ on every file system, also where capitals and accents do not count.
+
+    Args:
+        paths: Old paths in order, with "/" between their parts; the same may come repeatedly.
+        suffix: What the new names end with, with its dot.
+
+    Returns:
+        A name for each path: its own in the same folders with the other suffix, made safe, and
+        numbered where that name is taken. They depend on the paths and their order alone.
+
+    Example:
+        >>> file_names(["a/x.jpg", "b/x.jpg", "a/X.png", "../..."], ".png")
+        ['a/x.png', 'b/x.png', 'a/X-2.png', '__/___.png']
+    """
+    stems = [_stem(path) for path in paths]
+    taken = {_same(folder) for stem in stems for folder in _folders(stem)}
+    numbers: dict[str, int] = {}
+    names = []
+    for stem in stems:
+        name, number = f"{stem}{suffix}", numbers.get(_same(stem), 1)
+        while _same(name) in taken:
+            number += 1
+            name = f"{stem}-{number}{suffix}"
+        numbers[_same(stem)] = number
+        taken.add(_same(name))
+        names.append(name)
+    return names
+
+
+def safe_name(name: str) -> str:
+    """One part of a path, without what a file system may refuse.
+
+    Example:
+        >>> safe_name("what?"), safe_name(".hidden"), safe_name("NUL"), safe_name("")
+        ('what_', '_hidden', '_NUL', '_')
+    """
+    safe = _UNSAFE.sub("_", name)
+    # a leading dot hides a file, and Windows drops dots and spaces at the end
+    safe = re.sub(r"^\.+|[. ]+$", lambda found: "_" * len(found[0]), safe) or "_"
+    safe = f"_{safe}" if _RESERVED.fullmatch(safe) else safe
+    if len(safe.encode()) <= _LONGEST:
+        return safe
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{safe.encode()[: _LONGEST - 9].decode(errors='ignore')}-{digest}"
+
+
+def _stem(path: str) -> str:
+    """Safe folders and name of a path, without its suffix."""
+    *folders, name = path.split("/")
+    stem = name[: name.rfind(".")] if name.rfind(".") > 0 else name
+    return "/".join([safe_name(part) for part in folders if part] + [safe_name(stem)])
+
+
+def _folders(stem: str) -> list[str]:
+    parts = stem.split("/")[:-1]
+    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+
+
+def _same(name: str) -> str:
+    """Equal for names that some file system takes for one."""
+    return unicodedata.normalize("NFC", name.casefold())
