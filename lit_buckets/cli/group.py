@@ -4,7 +4,7 @@
 |---|---|
 | 0 | done; for ``diff``: both plans are the same |
 | 1 | the data are at fault, or a file cannot be written; for ``diff``: the plans differ |
-| 2 | the command or the configuration is at fault; nothing was done |
+| 2 | the command, the configuration or a given file is wrong; nothing was done |
 | 130 | interrupted |
 """
 
@@ -54,8 +54,6 @@ class OneLineErrors(TyperGroup):
             path = context.command_path if context else "lit-buckets"
             message = error.format_message()  # type: ignore[attr-defined]
             code = _tell(f"{message.rstrip('.')}. Try '{path} --help'.", _USAGE)
-        except (typer.Abort, KeyboardInterrupt):
-            code = _tell("interrupted.", _INTERRUPTED)
         if standalone_mode:
             sys.exit(code or 0)
         return code
@@ -67,11 +65,19 @@ class OneLineErrors(TyperGroup):
         except BrokenPipeError:  # the reader of our output has gone, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(_tell("interrupted.", _INTERRUPTED)) from None
         except (LitBucketsError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
             code = _USAGE if isinstance(error, ConfigError) else _DATA
-            raise typer.Exit(_tell(str(error), code)) from None
+            raise typer.Exit(_tell(_message(error), code)) from None
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)!r}: {error.strerror}."
+    return str(error)
 
 
 def _tell(message: str, code: int) -> int:

@@ -13,10 +13,20 @@ from rich.table import Table
 
 from lit_buckets.cli.arguments import ConfigPath, Overrides, Ranks, StageName
 from lit_buckets.cli.opening import open_images
+from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.plan.ledger import SUFFIXES, differences_of_files
 
 __all__ = ["diff", "plan", "report", "show"]
 
 _MOST_SHOWN = 40
+
+
+def _rows_path(file: Path | None) -> Path | None:
+    """Refuse a file that no table can be written to, before anything is read."""
+    if file is not None and file.suffix not in SUFFIXES:
+        raise typer.BadParameter(f"{str(file)!r} must end in one of {', '.join(SUFFIXES)}.")
+    return file
+
 
 _PlanPath = Annotated[
     Path,
@@ -37,7 +47,9 @@ def plan(
     rows: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="What happens to each image, as .csv, .parquet or .arrow."
+            metavar="FILE",
+            help="What happens to each image, as .csv, .parquet or .arrow.",
+            callback=_rows_path,
         ),
     ] = None,
     as_json: Annotated[
@@ -93,9 +105,10 @@ def show(
 
 def diff(before: _PlanPath, after: _PlanPath) -> None:
     """Name the images that two plans treat differently. Exit code 1 if there are any."""
-    from lit_buckets.plan import ledger
-
-    changes = ledger.differences_of_files(before, after)
+    try:
+        changes = differences_of_files(before, after)
+    except DataError as error:  # 1 means that both are plans
+        raise ConfigError(str(error)) from None
     if not len(changes):
         rich.print("The plans are the same.")
         return

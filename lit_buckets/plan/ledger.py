@@ -22,6 +22,7 @@ from lit_buckets.plan.bucket_plan import BucketPlan
 from lit_buckets.plan.strata import samples_of
 
 __all__ = [
+    "SUFFIXES",
     "by_source",
     "differences",
     "differences_of_files",
@@ -33,6 +34,9 @@ __all__ = [
 
 IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+#: How files of rows may end.
+SUFFIXES = (".arrow", ".csv", ".parquet")
 
 _SAMPLED = 1_000_000  # rows whose mean stands for that of all
 
@@ -117,8 +121,8 @@ def write_rows(table: pa.Table, file: str | PathLike[str]) -> None:
         ".parquet": lambda: parquet.write_table(table, str(file)),
     }
     suffix = Path(file).suffix
-    if suffix not in writers:
-        raise ValueError(f"file={str(file)!r} must end in one of {', '.join(writers)}.")
+    if suffix not in SUFFIXES:
+        raise ValueError(f"file={str(file)!r} must end in one of {', '.join(SUFFIXES)}.")
     writers[suffix]()
 
 
