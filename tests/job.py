@@ -1,6 +1,7 @@
 """A training job with a stock Trainer, run as real processes: ``python job.py SETTINGS.json``.
 
-Every rank writes what it saw to ``<out>/<run>-rank<r>.jsonl``, a line for each finished step.
+Every rank writes what it saw to ``<out>/<run>-rank<r>.jsonl``, a line for each finished step, and
+its last metrics to ``<out>/<run>-rank<r>-metrics.json``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lit_buckets import BucketDataModule
+from lit_buckets import BucketDataModule, BucketMonitor
 
 
 class Recorder(L.LightningModule):
@@ -127,10 +128,13 @@ def main() -> None:
     out = Path(job["out"])
     rank = int(os.environ.get("LOCAL_RANK", 0))
     model = Recorder(out / f"{job['run']}-rank{rank}.jsonl", **job.get("model", {}))
-    callbacks = [every_step(out / "checkpoints")] if job["action"] == "fit" else None
+    fitting = job["action"] == "fit"
+    callbacks = [every_step(out / "checkpoints"), BucketMonitor()] if fitting else None
     trainer = trainer_of(out, callbacks, **job.get("trainer", {}))
     arguments = {"ckpt_path": job["checkpoint"]} if job.get("checkpoint") else {}
     getattr(trainer, job["action"])(model, datamodule=BucketDataModule(job["config"]), **arguments)
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    (out / f"{job['run']}-rank{rank}-metrics.json").write_text(json.dumps(metrics))
 
 
 if __name__ == "__main__":

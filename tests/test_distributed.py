@@ -60,6 +60,12 @@ def images_of(ranks) -> Counter:
     )
 
 
+def metrics(out: Path, world: int, run="run") -> list[dict[str, float]]:
+    """The last metrics of each rank."""
+    files = [out / f"{run}-rank{rank}-metrics.json" for rank in range(world)]
+    return [json.loads(file.read_text()) for file in files]
+
+
 def config_of(images: Path, tmp_path: Path, **sections) -> dict:
     config = {
         "data": {"train": str(images), "cache_dir": str(tmp_path / "cache")},
@@ -75,9 +81,14 @@ def config_of(images: Path, tmp_path: Path, **sections) -> dict:
 @pytest.mark.parametrize(("world", "workers"), [(2, 2), (3, 0), (4, 0)])
 def test_fit_sees_each_image_once_in_equal_steps(images, tmp_path, world, workers):
     config = config_of(images, tmp_path, data={"val": str(images)}, loader={"num_workers": workers})
-    run(tmp_path, config, world, trainer={"max_epochs": 2})
+    run(tmp_path, config, world, trainer={"max_epochs": 2, "log_every_n_steps": 1})
     ranks = records(tmp_path, world)
     assert len({len(rank) for rank in ranks}) == 1
+    for told in metrics(tmp_path, world):
+        assert told["data/epoch_images"] == IMAGES
+        assert told["data/epoch_filled"] == 0
+        assert 0 < told["data/wait_share"] < 1
+    assert len({told["data/images_per_second"] for told in metrics(tmp_path, world)}) == 1
     for epoch in range(2):
         steps = [[r for r in rank if r["epoch"] == epoch] for rank in ranks]
         assert images_of(steps) == Counter(range(IMAGES))

@@ -28,6 +28,7 @@ app = typer.Typer(
     name="lit-buckets",
     cls=OneLineErrors,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 the data are at fault (diff: the plans differ), 2 the command or "
     "the configuration is.",

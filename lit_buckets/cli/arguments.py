@@ -33,7 +33,7 @@ ConfigPath: TypeAlias = Annotated[
 Overrides: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Put into the configuration, such as buckets.max_area=65536.",
         show_default=False,
         autocompletion=complete_key,
