@@ -1,4 +1,4 @@
-"""What loggers are told: the plan in sum, and how fast images come, by a clock of the test's own."""
+"""What loggers are told: the plan in sum, and how fast images come, by a clock of our own."""
 
 from __future__ import annotations
 
