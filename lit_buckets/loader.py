@@ -129,8 +129,9 @@ def died(error: BaseException) -> str:
         >>> died(ValueError("5"))
         ''
     """
-    reason = " ".join(str(error).split()).rstrip(".")
-    if not isinstance(error, RuntimeError) or not reason.startswith("DataLoader worker"):
+    reasons = [" ".join(str(each).split()).rstrip(".") for each in (error.__cause__, error)]
+    reason = next((text for text in reasons if text.startswith("DataLoader worker")), "")
+    if not isinstance(error, RuntimeError) or not reason:
         return ""
     return (
         f"a worker of the loader died; {reason}. If the system killed it because memory ran out, "
