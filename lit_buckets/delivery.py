@@ -80,7 +80,7 @@ def _check_augment(transform: TransformConfig, images: StageImages) -> None:
         check_augment(
             make_transforms(transform.augment),
             [Size(*size) for size in some.tolist()],
-            mask=transform.fit == "pad",
+            mask=images.plan.fit == "pad",
             paired=_paired(transform, images),
         )
     except ValueError as error:
@@ -113,7 +113,6 @@ def make_dataset(
     return BucketDataset(
         manifest=images.manifest,
         plan=images.plan,
-        fit=pixels.fit,
         crop=_crop(pixels, stage),
         focus=focus,
         focus_unit=pixels.focus_unit,
@@ -131,13 +130,16 @@ def make_dataset(
     )
 
 
-def plan_rows(config: Config, stage: Stage, images: StageImages) -> pa.Table:
+def plan_rows(
+    config: Config, stage: Stage, images: StageImages, *, paths: Sequence[str] | None = None
+) -> pa.Table:
     """What happens to each image of a stage, one row for each of the plan's.
 
     Args:
         config: The whole configuration.
         stage: What the images are for.
         images: The images and their plan.
+        paths: Where each image lies, if that is to be told.
 
     Returns:
         A table as :func:`lit_buckets.plan.ledger.rows`.
@@ -146,8 +148,7 @@ def plan_rows(config: Config, stage: Stage, images: StageImages) -> pa.Table:
     columns = _focus(pixels, images)
     return ledger.rows(
         images.plan,
-        paths=images.manifest.paths,
-        fit=pixels.fit,
+        paths=paths,
         crop=_crop(pixels, stage),
         focus=read_focus(images.manifest, columns, pixels.focus_unit) if columns else None,
     )

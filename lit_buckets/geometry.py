@@ -249,18 +249,19 @@ def share_cut(resized: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.
     """Share of its pixels that a resized image loses when it is cut to its bucket.
 
     Args:
-        resized: (N, 2) or (2,) sizes that cover their buckets, in pixels.
+        resized: (N, 2) or (2,) sizes, in pixels.
         buckets: Bucket sizes, in pixels, broadcast against ``resized``.
 
     Returns:
-        Shares in [0, 1): 0 where nothing is cut.
+        Shares in [0, 1): 0 where nothing is cut, because the image lies inside its bucket.
 
     Example:
         >>> share_cut([512, 683], [512, 512]).round(3).tolist()
         0.25
     """
-    whole = np.asarray(resized, dtype=np.int64).prod(axis=-1)
-    return np.asarray(1.0 - np.asarray(buckets, dtype=np.int64).prod(axis=-1) / whole)
+    whole = np.asarray(resized, dtype=np.int64)
+    kept = np.minimum(whole, np.asarray(buckets, dtype=np.int64))
+    return np.asarray(1.0 - kept.prod(axis=-1) / whole.prod(axis=-1))
 
 
 def _divide(numerator: IntArray, denominator: IntArray) -> IntArray:

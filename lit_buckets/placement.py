@@ -10,6 +10,8 @@
     └──┴──────┴──┘                ├──────────────┤              └──────────────┘
        picture                    └──────────────┘
 
+With the fit ``native`` a picture keeps its pixels, and what its bucket does not hold is cut.
+
 Sizes alone decide, so the plan can tell before training what the pixels will be. Whole pixels, no
 torch.
 """
@@ -30,7 +32,7 @@ __all__ = ["Crop", "Fit", "Placement", "crop_offsets", "place", "resized_sizes"]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
-Fit = Literal["crop", "pad", "stretch"]
+Fit = Literal["crop", "pad", "stretch", "native"]
 Crop = Literal["center", "random", "top", "bottom", "focus"]
 
 _NEAR = 1e-6  # of a pixel: what a share of a side may be off by in floating point
@@ -79,7 +81,6 @@ def place(
     original: Size,
     bucket: Size,
     *,
-    resized: Size | None = None,
     fit: Fit = "crop",
     crop: Crop = "center",
     focus: npt.ArrayLike | None = None,
@@ -91,10 +92,9 @@ def place(
     Args:
         original: Displayed size of the picture's file, in pixels.
         bucket: Size of the bucket, in pixels.
-        resized: What the picture is resized to, in pixels, where it is not the smallest size that
-            covers the bucket, or the largest that fits in it: images that keep their pixels.
         fit: ``"crop"``: the picture covers the bucket, and what does not fit is cut; ``"pad"``: it
-            fits in the bucket, centred; ``"stretch"``: both sides become the bucket's.
+            fits in the bucket, centred; ``"stretch"``: both sides become the bucket's;
+            ``"native"``: it is not resized, and what the bucket does not hold is cut.
         crop: Which part a crop keeps; see :func:`crop_offsets`.
         focus: Top, left, bottom and right of what a crop is to keep, as shares of the picture's
             sides; ``None`` for its centre.
@@ -114,8 +114,8 @@ def place(
         >>> place(Size(1000, 2000), Size(1024, 1024), fit="pad").margin
         Offset(top=256, left=0)
     """
-    resized = resized or Size(*resized_sizes(original, bucket, fit).tolist())
-    if fit != "crop":
+    resized = Size(*resized_sizes(original, bucket, fit).tolist())
+    if fit in ("pad", "stretch"):
         margin = Offset((bucket.height - resized.height) // 2, (bucket.width - resized.width) // 2)
         return Placement(bucket, resized, Offset(0, 0), resized, margin, flip)
     boxes = None if focus is None else np.asarray(focus, dtype=np.float64)
@@ -145,6 +145,8 @@ def resized_sizes(sizes: npt.ArrayLike, buckets: npt.ArrayLike, fit: Fit = "crop
         return geometry.cover(sizes, buckets)
     if fit == "pad":
         return geometry.contain(sizes, buckets)
+    if fit == "native":
+        return geometry.as_sizes(sizes)
     if fit not in get_args(Fit):
         raise ValueError(f"fit={fit!r} must be one of {', '.join(get_args(Fit))}.")
     both = np.broadcast_arrays(geometry.as_sizes(sizes), geometry.as_sizes(buckets))

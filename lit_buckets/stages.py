@@ -15,6 +15,7 @@ from typing import Literal
 from lit_buckets.config import Config, as_source
 from lit_buckets.errors import DataError
 from lit_buckets.manifest import Manifest, read_failures, replace_file
+from lit_buckets.placement import Fit
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.scan import manifest_file, scan
 
@@ -111,7 +112,8 @@ def plan_stage(
     """
     buckets = config.buckets
     if buckets.plan is not None and stage == "train":
-        return StageImages(manifest, left_out, _pinned(buckets.plan, manifest))
+        pinned = _pinned(buckets.plan, manifest, config.transform.fit)
+        return StageImages(manifest, left_out, pinned)
     plan = plan_buckets(
         manifest.sizes,
         rule=buckets.rule,
@@ -127,6 +129,7 @@ def plan_stage(
         min_images=buckets.min_images,
         small_bucket=buckets.small_bucket,
         max_crop=buckets.max_crop,
+        fit=config.transform.fit,
         repeats=manifest.repeats if stage == "train" else None,
         left_out=left_out,
         dataset=manifest.fingerprint,
@@ -134,9 +137,15 @@ def plan_stage(
     return StageImages(manifest, left_out, plan)
 
 
-def _pinned(file: str, manifest: Manifest) -> BucketPlan:
-    """A saved plan, if it was made for these very images."""
+def _pinned(file: str, manifest: Manifest, fit: Fit) -> BucketPlan:
+    """A saved plan, if it was made for these very images, put into their buckets in this way."""
     plan = BucketPlan.open(file)
+    made_for = "crop" if plan.fit == "native" else plan.fit
+    if made_for != fit:
+        raise DataError(
+            f"buckets.plan={file} was made with transform.fit={made_for}; now it is {fit}. "
+            f"Set transform.fit={made_for}, or buckets.plan=null to plan anew."
+        )
     if plan.dataset == manifest.fingerprint:
         return plan
     numbers = f"it has {plan.images} images, data.train has {len(manifest)}"

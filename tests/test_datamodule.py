@@ -180,6 +180,8 @@ def test_a_pinned_plan_stays_whatever_the_settings(tmp_path):
     orders = [[b["index"].tolist() for b in dm.train_dataloader()] for dm in (first, again)]
     assert orders[0] == orders[1]
     assert np.array_equal(again.plan.bucket_sizes, first.plan.bucket_sizes)
+    with pytest.raises(DataError, match=r"was made with transform\.fit=crop; now it is pad"):
+        module_of(folder, tmp_path, buckets=pinned, transform={"fit": "pad"})
     paint(folder, 31)
     with pytest.raises(DataError, match=r"it has 30 images, data\.train has 31"):
         module_of(folder, tmp_path, buckets=pinned)

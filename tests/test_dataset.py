@@ -230,7 +230,6 @@ def test_images_that_are_left_out_do_not_count(manifest):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fit": "fill"}, "fit='fill' must be one of crop, pad, stretch"),
         ({"crop": "left"}, "crop='left' must be one of center, random, top, bottom, focus"),
         ({"focus_unit": "inches"}, "focus_unit='inches' must be one of share, pixels"),
         ({"focus": ["x", "y"]}, r"column 'x' is not among those of the manifest; they are \[\]"),
@@ -300,11 +299,9 @@ def coordinates(tmp_path_factory) -> FakeManifest:
 def test_the_three_sizes_are_those_of_the_picture_that_the_model_sees(
     coordinates, fit, crop, flip, bucket
 ):
-    plan = plan_buckets(coordinates.sizes, rule="list", sizes=[bucket], divisor=16)
+    plan = plan_buckets(coordinates.sizes, rule="list", sizes=[bucket], divisor=16, fit=fit)
     focus = coordinates.columns if crop == "focus" else ()
-    data = BucketDataset(
-        manifest=coordinates, plan=plan, fit=fit, crop=crop, focus=focus, flip=flip
-    )
+    data = BucketDataset(manifest=coordinates, plan=plan, crop=crop, focus=focus, flip=flip)
     found = data[batch_of(plan)]
     assert found["original_size"].tolist() == coordinates.sizes.tolist()
     assert found["target_size"].tolist() == [list(bucket)] * len(coordinates)

@@ -30,10 +30,10 @@ image_sizes = st.lists(st.tuples(side, side), max_size=20)
 )
 def test_rows_are_what_the_pixels_will_be(sizes, how, upscale, seed):
     fit, crop = how
-    plan = plan_buckets(sizes, upscale=upscale, min_images=2, small_bucket="exclude")
+    plan = plan_buckets(sizes, upscale=upscale, min_images=2, small_bucket="exclude", fit=fit)
     focus = np.sort(np.random.default_rng(seed).uniform(-0.2, 1.2, (len(sizes), 2, 2)), axis=1)
     focus = np.where(np.arange(len(sizes))[:, None] % 3 == 2, np.nan, focus.reshape(-1, 4))
-    table = ledger.rows(plan, fit=fit, crop=crop, focus=focus).to_pylist()
+    table = ledger.rows(plan, crop=crop, focus=focus).to_pylist()
     assert [row["index"] for row in table] == list(range(len(sizes)))
     for index, row in enumerate(table):
         assert (row["height"], row["width"]) == sizes[index]

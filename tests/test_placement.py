@@ -189,7 +189,7 @@ def test_padding_and_stretching_cut_nothing(image, bucket, flip):
 
 
 def test_pictures_that_keep_their_pixels():
-    found = place(Size(70, 100), Size(64, 96), resized=Size(70, 100), crop="bottom", flip=True)
+    found = place(Size(70, 100), Size(64, 96), fit="native", crop="bottom", flip=True)
     assert found.resized == (70, 100)
     assert found.offset == Offset(6, 2)
     assert found.crop_top_left == Offset(6, 2)

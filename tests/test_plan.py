@@ -265,6 +265,17 @@ def test_a_list_may_have_one_ratio_in_several_sizes():
     assert buckets_by_image(plan) == [(512, 512), (256, 256), None]
 
 
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+def test_what_is_padded_or_stretched_is_not_cut(fit):
+    sizes = [(512, 512)] * 50 + [(500, 2000), (400, 100)]
+    plan = plan_buckets(sizes, min_images=8, max_crop=0.25, fit=fit)
+    assert not plan.noted
+    assert list(plan.moved_from) == [50, 51]
+    assert (plan.crop_loss == 0).all()
+    wanted = {"pad": [[128, 512], [512, 128]], "stretch": [[512, 512]] * 2}
+    assert plan.resized(np.array([50, 51])).tolist() == wanted[fit]
+
+
 def test_images_move_within_their_resolution():
     sizes = [(1024, 1024)] * 3 + [(512, 512)] * 3 + [(560, 500)]
     plan = plan_buckets(sizes, max_area=[512 * 512, 1024 * 1024], min_images=2)
@@ -346,6 +357,11 @@ def test_the_hash_changes_when_training_would_and_only_then():
     trimmed = plan_buckets([(70, 200)], rule="native", trim=True)
     assert trimmed.bucket_sizes.tolist() == resized.bucket_sizes.tolist()
     assert trimmed.hash != resized.hash
+    padded, stretched = (
+        plan_buckets([(70, 200)], rule="list", sizes=[(64, 192)], fit=fit)
+        for fit in ("pad", "stretch")
+    )
+    assert len({plan.hash for plan in (resized, trimmed, padded, stretched)}) == 4
     untouched = plan_buckets([(64, 192)], rule="native").hash
     assert untouched == plan_buckets([(64, 192)], rule="list", sizes=[(64, 192)]).hash
 
@@ -363,7 +379,7 @@ def test_a_plan_comes_back_from_disk_as_it_was(tmp_path_factory, sizes, how, rep
             assert np.array_equal(getattr(again, name), getattr(plan, name)), name
         assert (again.image is None) == (plan.image is None)
         assert again.image is None or np.array_equal(again.image, plan.image)
-        assert (again.native, again.resolutions) == (plan.native, plan.resolutions)
+        assert (again.fit, again.resolutions) == (plan.fit, plan.resolutions)
         assert all(map(np.array_equal, again.strata, plan.strata))
         assert again.excluded == plan.excluded
         assert again.moved_from == plan.moved_from
@@ -388,6 +404,7 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path):
         ({"repeats": [1, 0]}, "with a least of 0"),
         ({"max_area": 100}, "no multiple of divisor=64 fits"),
         ({"max_area": []}, r"max_area=\[\] must be one area or several"),
+        ({"fit": "fill"}, "fit='fill' must be one of crop, pad, stretch, native"),
         ({"resolutions": "each"}, "resolutions='each' must be one of largest, all"),
         ({"trim": True}, "trim=True is for images that keep their pixels; rule='fit' resizes"),
         ({"rule": "native", "resolutions": "all"}, "resolutions='all' needs sizes by area"),

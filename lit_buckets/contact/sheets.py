@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageDraw
 
-from lit_buckets import geometry
 from lit_buckets.contact.frame import MARGIN, PAPER, Sample, draw_picture
 from lit_buckets.contact.lettering import clip, font_for, wrap
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Offset, Size
 from lit_buckets.pixels.decode import decode
+from lit_buckets.placement import resized_sizes
 
 if TYPE_CHECKING:
     from lit_buckets.datamodule import BucketDataModule
@@ -155,8 +155,7 @@ def _cell(dm: BucketDataModule, batch: dict[str, Any], place: int, stage: Stage)
     original, target = (
         Size(*batch[key][place].tolist()) for key in ("original_size", "target_size")
     )
-    native = dm.plan_of(stage).native
-    resized = original if native else Size(*geometry.cover(original, target).tolist())
+    resized = Size(*resized_sizes(original, target, dm.plan_of(stage).fit).tolist())
     sample = Sample(
         pixels=batch["image"][place].permute(1, 2, 0).contiguous().numpy(),
         whole=_whole(dm, int(batch["index"][place]), resized, stage),

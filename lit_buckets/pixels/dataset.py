@@ -29,7 +29,7 @@ from lit_buckets.pixels.failures import Failures
 from lit_buckets.pixels.focus import FocusUnit
 from lit_buckets.pixels.resize import Interpolation
 from lit_buckets.pixels.sample import Images, Kind, Sample, SampleReader
-from lit_buckets.placement import Crop, Fit
+from lit_buckets.placement import Crop
 from lit_buckets.plan import BucketPlan
 from lit_buckets.sampler import BucketBatch
 
@@ -44,7 +44,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
     """Takes a whole batch of a sampler and returns its pixels, captions and sizes.
 
     A batch is a plain dictionary: ``image`` (B, 3, H, W) uint8, contiguous; ``mask``
-    (B, 1, H, W) bool, true where there is picture, where ``fit`` is ``"pad"``; ``caption`` and
+    (B, 1, H, W) bool, true where there is picture, where the plan pads; ``caption`` and
     ``path``, lists of B strings; ``index`` (B,) int64 rows of the manifest; ``original_size``,
     ``crop_top_left`` and ``target_size`` (B, 2) int64, (height, width) and (top, left) in pixels;
     ``valid`` (B,) bool. Every further column of the manifest comes as a tensor (B,) where its
@@ -60,7 +60,6 @@ class BucketDataset(Dataset[dict[str, Any]]):
     Args:
         manifest: Paths, captions and sizes of the images.
         plan: Which bucket each image is in.
-        fit: How pictures get their bucket's size; see :func:`lit_buckets.placement.place`.
         crop: Which part of a resized picture is kept.
         focus: Columns that tell what the crop ``"focus"`` keeps: [x, y] or
             [left, top, right, bottom].
@@ -95,7 +94,6 @@ class BucketDataset(Dataset[dict[str, Any]]):
         *,
         manifest: Images,
         plan: BucketPlan,
-        fit: Fit = "crop",
         crop: Crop = "center",
         focus: Sequence[str] = (),
         focus_unit: FocusUnit = "share",
@@ -125,7 +123,6 @@ class BucketDataset(Dataset[dict[str, Any]]):
         self.on_error: OnError = on_error
         self._reader = SampleReader(
             manifest=manifest,
-            fit=fit,
             crop=crop,
             focus=tuple(focus),
             focus_unit=focus_unit,
@@ -186,10 +183,10 @@ class BucketDataset(Dataset[dict[str, Any]]):
     def _load(self, bucket: int, row: int, epoch: int, repetition: int) -> Sample:
         key = key_of(self.seed, epoch, row, repetition)
         size = Size(*self.plan.bucket_sizes[bucket].tolist())
-        # a stand-in comes from another bucket than its own, so it may have to be resized
-        kept = self.plan.native and self.plan.bucket_of[row] == bucket
-        resized = Size(*self.plan.sizes[row].tolist()) if kept else None
-        sample = self._reader.read(self.plan.image_of(row), size, key, resized=resized)
+        # a stand-in may come from another bucket than its own, for which it has to be resized
+        resizes = self.plan.fit == "native" and self.plan.bucket_of[row] != bucket
+        fit = "crop" if resizes else self.plan.fit
+        sample = self._reader.read(self.plan.image_of(row), size, key, fit=fit)
         if not self.augment and self.transform is None:
             return sample
         with seeded(key_of(key, _TRANSFORM)):

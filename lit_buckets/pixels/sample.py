@@ -86,7 +86,6 @@ class SampleReader:
 
     Attributes:
         manifest: Paths, captions and sizes of the images.
-        fit: How pictures get their bucket's size; see :func:`lit_buckets.placement.place`.
         crop: Which part of a resized picture is kept.
         focus: Columns that tell what the crop ``"focus"`` is to keep, [x, y] or
             [left, top, right, bottom].
@@ -102,7 +101,6 @@ class SampleReader:
     """
 
     manifest: Images
-    fit: Fit = "crop"
     crop: Crop = "center"
     focus: Sequence[str] = ()
     focus_unit: FocusUnit = "share"
@@ -114,7 +112,6 @@ class SampleReader:
 
     def __post_init__(self) -> None:
         for name, choices in (
-            ("fit", get_args(Fit)),
             ("crop", get_args(Crop)),
             ("focus_unit", get_args(FocusUnit)),
             ("interpolation", tuple(MODES)),
@@ -130,15 +127,14 @@ class SampleReader:
                     f"{list(self.manifest.columns)}. Correct its name."
                 )
 
-    def read(self, index: int, bucket: Size, key: int, *, resized: Size | None = None) -> Sample:
+    def read(self, index: int, bucket: Size, key: int, *, fit: Fit = "crop") -> Sample:
         """One sample.
 
         Args:
             index: Row of the manifest.
             bucket: Size of the result, in pixels.
             key: What everything random depends on.
-            resized: What the picture is resized to before it is cropped, where sizes alone do
-                not say it.
+            fit: How the picture gets its bucket's size; see :func:`lit_buckets.placement.place`.
 
         Returns:
             The sample. Beside `FIELDS` and the further columns, its fields hold ``mask``, a
@@ -150,7 +146,7 @@ class SampleReader:
                 the manifest's.
         """
         path, original = self.manifest.path(index), Size(*self.manifest.sizes[index].tolist())
-        placement = self._place(index, original, bucket, key, resized)
+        placement = self._place(index, original, bucket, key, fit)
         image = to_bucket(
             self._decode(index, path, original, placement),
             placement,
@@ -166,21 +162,18 @@ class SampleReader:
             "path": path,
             **{name: self.manifest.value(index, name) for name in self.manifest.columns},
         }
-        if self.fit == "pad":
+        if fit == "pad":
             fields["mask"] = Mask(mask_of(placement))
         for column, kind in self.paired.items():
             fields[column] = self._pair(index, column, kind, original, placement)
         return Sample(image, fields)
 
-    def _place(
-        self, index: int, original: Size, bucket: Size, key: int, resized: Size | None
-    ) -> Placement:
+    def _place(self, index: int, original: Size, bucket: Size, key: int, fit: Fit) -> Placement:
         flip, vertical, horizontal = uniforms(key, 3).tolist()
         return place(
             original,
             bucket,
-            resized=resized,
-            fit=self.fit,
+            fit=fit,
             crop=self.crop,
             focus=self._focus(index, original) if self.focus else None,
             uniforms=(vertical, horizontal),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from lit_buckets import geometry
 from lit_buckets.errors import DataError
+from lit_buckets.placement import Fit, resized_sizes
 from lit_buckets.plan.strata import Strata
 
 __all__ = ["BucketPlan"]
@@ -29,7 +30,6 @@ __all__ = ["BucketPlan"]
 IntArray = npt.NDArray[np.int64]
 
 _FORMAT = "lit_buckets plan 1"
-_NATIVE = 1  # what a plan's hash is told where images keep their pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class BucketPlan:
             where one more gains nothing.
         image: (N,) which image each row is, non-decreasing; ``None`` where a row is an image.
         resolutions: How many images come at each area, in pixels, where there are several.
-        native: Whether images keep their pixels: they are cut to their buckets, never resized.
+        fit: How images get their bucket's size; see :func:`lit_buckets.placement.place`.
         dataset: Which files the images are: a fingerprint that the plan only carries along, so
             that a resume notices other files of the same sizes.
     """
@@ -68,7 +68,7 @@ class BucketPlan:
     curve: Mapping[int, float] = field(default_factory=dict)
     image: IntArray | None = None
     resolutions: Mapping[int, int] = field(default_factory=dict)
-    native: bool = False
+    fit: Fit = "crop"
     dataset: str = ""
     file: Path | None = None  #: where the plan was opened from
 
@@ -86,18 +86,15 @@ class BucketPlan:
         return row if self.image is None else int(self.image[row])
 
     def resized(self, rows: IntArray | int) -> IntArray:
-        """Sizes that images are resized to before they are cut to their buckets.
+        """Sizes that images are resized to before they are cut to their buckets, or padded.
 
         Args:
             rows: (R,) rows that have a bucket, or one such row.
 
         Returns:
-            (R, 2) or (2,) sizes that cover the buckets, in pixels.
+            (R, 2) or (2,) sizes, in pixels.
         """
-        sizes = self.sizes[rows].astype(np.int64, copy=False)
-        if self.native:
-            return sizes
-        return geometry.cover(sizes, self.bucket_sizes[self.bucket_of[rows]])
+        return resized_sizes(self.sizes[rows], self.bucket_sizes[self.bucket_of[rows]], self.fit)
 
     @cached_property
     def counts(self) -> IntArray:
@@ -149,17 +146,17 @@ class BucketPlan:
             arrays.append((self.repeats, "<i8"))
         if self.image is not None:
             arrays.append((self.image, "<i8"))
-        if self.native and self._differs_from_resized():
-            arrays.append((np.array([_NATIVE]), "<i8"))
+        if self.fit != "crop" and self._differs_from_a_crop():
+            arrays.append((np.array([get_args(Fit).index(self.fit)]), "<i8"))
         for array, dtype in arrays:
             digest.update(np.ascontiguousarray(array, dtype=dtype).data)
         return digest.hexdigest()
 
-    def _differs_from_resized(self) -> bool:
-        """Whether any image has other pixels than it would have if images were resized."""
+    def _differs_from_a_crop(self) -> bool:
+        """Whether any image has other pixels than it would have if it covered its bucket."""
         used = np.flatnonzero(self.bucket_of >= 0)
         buckets = self.bucket_sizes[self.bucket_of[used]].reshape(-1, 2)
-        return bool((geometry.cover(self.sizes[used], buckets) != self.sizes[used]).any())
+        return bool((geometry.cover(self.sizes[used], buckets) != self.resized(used)).any())
 
     def save(self, file: str | PathLike[str], *, paths: Sequence[str] | None = None) -> None:
         """Write the plan as an Arrow file that :meth:`open` maps into memory.
@@ -196,7 +193,7 @@ class BucketPlan:
             "noted": list(self.noted.items()),
             "curve": list(self.curve.items()),
             "resolutions": list(self.resolutions.items()),
-            "native": self.native,
+            "fit": self.fit,
         }
         table = pa.table(columns).replace_schema_metadata({"lit_buckets": json.dumps(facts)})
         target = Path(file)
@@ -247,7 +244,7 @@ class BucketPlan:
             curve=dict(facts["curve"]),
             image=column("image") if "image" in table.column_names else None,
             resolutions=dict(facts["resolutions"]),
-            native=facts["native"],
+            fit=facts["fit"],
             dataset=facts["dataset"],
             file=path,
         )

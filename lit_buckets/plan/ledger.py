@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import csv, feather, parquet
 
 from lit_buckets import geometry
-from lit_buckets.placement import Crop, Fit, crop_offsets, resized_sizes
+from lit_buckets.placement import Crop, crop_offsets
 from lit_buckets.plan.bucket_plan import BucketPlan
 from lit_buckets.plan.strata import samples_of
 
@@ -45,7 +45,6 @@ def rows(
     plan: BucketPlan,
     *,
     paths: Sequence[str] | None = None,
-    fit: Fit = "crop",
     crop: Crop = "center",
     focus: npt.NDArray[np.float64] | None = None,
 ) -> pa.Table:
@@ -54,7 +53,6 @@ def rows(
     Args:
         plan: The plan.
         paths: Where each image lies, if that is to be told.
-        fit: How images get their bucket's size; see :func:`lit_buckets.placement.place`.
         crop: Which part of a resized image is kept. A random crop has no place of its own.
         focus: (images, 4) what the crop ``"focus"`` is to keep; see
             :func:`lit_buckets.placement.crop_offsets`.
@@ -77,12 +75,11 @@ def rows(
     buckets = np.ones_like(plan.sizes)
     buckets[used] = plan.bucket_sizes[plan.bucket_of[used]]
     resized = plan.sizes.astype(np.int64)
-    whole = fit != "crop"  # nothing is cut
+    resized[used] = plan.resized(np.flatnonzero(used))
+    whole = plan.fit in ("pad", "stretch")  # nothing is cut
     if whole:
-        resized[used] = resized_sizes(plan.sizes[used], buckets[used], fit)
         corner = np.zeros_like(resized)
     else:
-        resized[used] = plan.resized(np.flatnonzero(used))
         around = None if focus is None else focus[_images(plan)]
         corner = crop_offsets(resized, buckets, crop, focus=around)
     margin = np.maximum(buckets - resized, 0) // 2
@@ -95,7 +92,7 @@ def rows(
     columns |= _pair("resized_height", "resized_width", resized, used)
     columns |= _pair("crop_top", "crop_left", corner, used & (whole or crop != "random"))
     columns |= _pair("pad_top", "pad_left", margin, used)
-    columns["crop_loss"] = pa.array(plan.crop_loss * (not whole), mask=~used)
+    columns["crop_loss"] = pa.array(plan.crop_loss, mask=~used)
     columns["enlarged_by"] = pa.array(enlarged, mask=~used)
     columns["repeats"] = _repeats(plan)
     moved = {index: f"{height}x{width}" for index, (height, width) in plan.moved_from.items()}

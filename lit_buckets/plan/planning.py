@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_buckets import geometry
+from lit_buckets.placement import Fit, resized_sizes
 from lit_buckets.plan.bucket_plan import BucketPlan
 from lit_buckets.plan.choice import Choice, Limits, Resolutions, Rule, choose
 from lit_buckets.plan.shapes import distinct, largest_inside, nearest
@@ -38,6 +39,7 @@ def plan_buckets(
     min_images: int = 1,
     small_bucket: SmallBucket = "move",
     max_crop: float = 0.25,
+    fit: Fit = "crop",
     repeats: npt.ArrayLike | None = None,
     left_out: Mapping[int, str] | None = None,
     dataset: str = "",
@@ -77,6 +79,9 @@ def plan_buckets(
             others out.
         max_crop: Largest crop loss that a moved image may suffer, in [0, 1). Others that suffer
             more are noted in the plan.
+        fit: How images get their bucket's size: ``"crop"``, ``"pad"`` or ``"stretch"``; see
+            :func:`lit_buckets.placement.place`. Padding and stretching cut nothing, so ``max_crop``
+            limits no move then. With the rule ``"native"`` images keep their pixels.
         repeats: (N,) how often each image comes in an epoch, each at least 1.
         left_out: Images that shall not come, and why, whatever their sizes.
         dataset: Fingerprint of the files; the plan carries it along.
@@ -98,6 +103,7 @@ def plan_buckets(
     _check_choice("rule", rule, get_args(Rule))
     _check_choice("small_bucket", small_bucket, get_args(SmallBucket))
     _check_choice("resolutions", resolutions, get_args(Resolutions))
+    _check_choice("fit", fit, get_args(Fit))
     image_sizes = geometry.as_sizes(images)
     often = None if repeats is None else _checked_repeats(repeats, len(image_sizes))
     limits = Limits(
@@ -122,12 +128,12 @@ def plan_buckets(
     sizes_of_rows = image_sizes[choice.image]
     bucket_sizes, which = distinct(choice.wanted)
     bucket_of = np.where(choice.level < 0, -1, which).astype(np.int32)
-    native = rule == "native"
+    fit = "native" if rule == "native" else fit
     moved, stranded = (
         ([], [])
         if small_bucket == "keep"
         else _settle_small(
-            sizes_of_rows, bucket_sizes, bucket_of, choice, min_images, max_crop, upscale, native
+            sizes_of_rows, bucket_sizes, bucket_of, choice, min_images, max_crop, upscale, fit
         )
     )
     reasons = {row: _stranded(choice.wanted[row], min_images, max_crop) for row in stranded}
@@ -147,7 +153,7 @@ def plan_buckets(
         curve=choice.curve,
         image=choice.image if resolutions == "all" else None,
         resolutions=_come_at(limits, choice.level[bucket_of >= 0]) if len(limits.areas) > 1 else {},
-        native=native,
+        fit=fit,
         dataset=dataset,
     )
     stay = {row: f"stays: {why}" for row, why in reasons.items() if bucket_of[row] >= 0}
@@ -181,7 +187,7 @@ def _settle_small(
     min_images: int,
     max_crop: float,
     upscale: bool,
-    native: bool,
+    fit: Fit,
 ) -> tuple[list[int], list[int]]:
     """Send the rows of small buckets on, in place; return who was moved and who cannot be."""
     counts = np.bincount(bucket_of[bucket_of >= 0], minlength=len(bucket_sizes))
@@ -191,7 +197,7 @@ def _settle_small(
         here = choice.level == level
         restless = np.flatnonzero(here & small)
         large = np.unique(bucket_of[here & ~small])
-        best, loss = _next_best(sizes[restless], bucket_sizes[large], upscale, native)
+        best, loss = _next_best(sizes[restless], bucket_sizes[large], upscale, fit)
         fits = (best >= 0) & (loss <= max_crop)
         bucket_of[restless[fits]] = large[best[fits]]
         moves[restless[fits]] = True
@@ -199,14 +205,15 @@ def _settle_small(
 
 
 def _next_best(
-    sizes: IntArray, buckets: IntArray, upscale: bool, native: bool
+    sizes: IntArray, buckets: IntArray, upscale: bool, fit: Fit
 ) -> tuple[IntArray, npt.NDArray[np.float64]]:
     """The bucket that keeps most of each image, -1 for none, and what it cuts."""
-    best = largest_inside(sizes, buckets) if native else nearest(sizes, buckets, enlarge=upscale)
+    keeps = fit == "native"
+    best = largest_inside(sizes, buckets) if keeps else nearest(sizes, buckets, enlarge=upscale)
     loss = np.ones(len(sizes))
     some = best >= 0
-    resized = sizes[some] if native else geometry.cover(sizes[some], buckets[best[some]])
-    loss[some] = geometry.share_cut(resized, buckets[best[some]])
+    found = buckets[best[some]]
+    loss[some] = geometry.share_cut(resized_sizes(sizes[some], found, fit), found)
     return best, loss
 
 

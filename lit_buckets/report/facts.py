@@ -224,8 +224,9 @@ def curve_of(plan: BucketPlan) -> Curve:
         rest = "The curve is the least that any such set cuts, before sides are whole pixels."
         return Curve(plan.curve, loss, f"{here} {rest}")
     areas = plan.bucket_sizes.prod(axis=1)
-    if not len(areas) or plan.native:
-        return Curve({}, loss, f"{here} Images keep their pixels." if plan.native else here)
+    if not len(areas) or plan.fit == "native":
+        native = plan.fit == "native"
+        return Curve({}, loss, f"{here} Images keep their pixels." if native else here)
     if plan.resolutions or areas.max() >= _ONE_RESOLUTION * areas.min():
         return Curve(
             {},

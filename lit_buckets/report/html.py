@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import jinja2
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from markupsafe import Markup
 
 from lit_buckets.config import Config, to_plain
@@ -42,6 +43,9 @@ class HasImages(Protocol):
     """What a report asks of a datamodule that is set up."""
 
     config: Config
+
+    def rows_of(self, stage: Any) -> pa.Table:
+        """What happens to each image, as :func:`lit_buckets.plan.ledger.rows`."""
 
     def loader(self, stage: Any, *, num_replicas: int, rank: int, num_workers: int) -> Any:
         """A loader for one rank, with ``dataset`` and ``batches``."""
@@ -72,9 +76,10 @@ def write_report(
         images.manifest,
         loader.batches,
         name=stage,
-        crop=images.crop,
-        background=images.background,
-        max_image_pixels=images.max_image_pixels,
+        crop=module.config.transform.crop,
+        corners=_corners(module.rows_of(stage)),
+        background=module.config.transform.background,
+        max_image_pixels=module.config.data.max_image_pixels,
         settings={section: config[section] for section in _SETTINGS},
     )
 
@@ -100,6 +105,7 @@ def page(
     name: str = "train",
     thumbnails: int = _THUMBNAILS,
     crop: Crop = "center",
+    corners: npt.NDArray[np.int64] | None = None,
     background: tuple[int, int, int] = (255, 255, 255),
     max_image_pixels: int = MAX_IMAGE_PIXELS,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -112,6 +118,8 @@ def page(
         name: What the images are for: train, val, test or predict.
         thumbnails: How many of the most cropped images are shown, at most.
         crop: Which part of a resized image is kept.
+        corners: (rows of the plan, 2) tops and lefts of their crops, in the resized images, in
+            pixels; ``None`` for crops in the middle.
         background: Red, green and blue under transparent pixels, each in [0, 255].
         max_image_pixels: Largest image that is opened for a thumbnail, in pixels.
         settings: Sections of settings that the plan was made with, to be told at the end.
@@ -128,7 +136,7 @@ def page(
         manifest,
         plan,
         thumbnails,
-        crop=crop,
+        corners=corners,
         background=background,
         max_image_pixels=max_image_pixels,
     )
@@ -158,6 +166,14 @@ def page(
         plan=plan.hash,
         dataset=plan.dataset,
     )
+
+
+def _corners(rows: pa.Table) -> npt.NDArray[np.int64] | None:
+    """Where crops begin; nothing where that is left to chance."""
+    places = [rows.column(name) for name in ("crop_top", "crop_left")]
+    if places[0].null_count == len(rows):
+        return None
+    return np.stack([column.fill_null(0).to_numpy() for column in places], axis=1)
 
 
 def _render(**values: Any) -> str:

@@ -7,16 +7,19 @@ import io
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from lit_buckets.geometry import Offset, Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.manifest import Manifest
 from lit_buckets.pixels.decode import DecodeError, decode, unopened
-from lit_buckets.placement import Crop, place
+from lit_buckets.placement import place
 from lit_buckets.plan import BucketPlan
 
 __all__ = ["Thumbnail", "most_cropped"]
+
+IntArray = npt.NDArray[np.int64]
 
 _SIDE = 360  # pixels of a thumbnail's longer side: sharp where screens have two for one
 _QUALITY = 70
@@ -51,7 +54,7 @@ def most_cropped(
     plan: BucketPlan,
     count: int,
     *,
-    crop: Crop = "center",
+    corners: IntArray | None = None,
     background: tuple[int, int, int] = (255, 255, 255),
     max_image_pixels: int = MAX_IMAGE_PIXELS,
 ) -> list[Thumbnail]:
@@ -61,7 +64,8 @@ def most_cropped(
         manifest: The images.
         plan: What becomes of them.
         count: At most so many; images that lose nothing are never among them.
-        crop: Which part of a resized image is kept.
+        corners: (rows of the plan, 2) tops and lefts of their crops, in the resized images, in
+            pixels; ``None`` for crops in the middle.
         background: Red, green and blue under transparent pixels, each in [0, 255].
         max_image_pixels: Largest image that is opened, in pixels.
 
@@ -87,7 +91,9 @@ def most_cropped(
                 original=original,
                 resized=resized,
                 bucket=bucket,
-                offset=place(original, bucket, resized=resized, crop=crop).offset,
+                offset=place(original, bucket, fit=plan.fit).offset
+                if corners is None
+                else Offset(*corners[row].tolist()),
                 crop_loss=float(plan.crop_loss[row]),
             )
         )
