@@ -68,6 +68,12 @@ class Columns:
             "columns": self.columns and list(self.columns),
         }
 
+    def names_of_text(self) -> set[str]:
+        """Columns that hold text if they are there: the image's path and the caption."""
+        image = IMAGE_NAMES if self.image_column == AUTO else (self.image_column,)
+        caption = CAPTION_NAMES if self.caption_column == AUTO else (self.caption_column,)
+        return {name for name in (*image, *caption) if name is not None}
+
     def roles(self, names: Sequence[str], label: str, image: str | None = None) -> Roles:
         """Which of the columns that there are mean what.
 

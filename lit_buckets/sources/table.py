@@ -12,9 +12,6 @@ import pyarrow as pa
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.sources.base import BLOCK, Block, Earlier
 from lit_buckets.sources.columns import (
-    AUTO,
-    CAPTION_NAMES,
-    IMAGE_NAMES,
     Columns,
     captions_of,
     further_of,
@@ -94,9 +91,7 @@ class TableSource(Columns):
             ConfigError: If the table lacks a column that is asked for.
             DataError: If the table cannot be read, or a column is of a wrong type.
         """
-        given = (self.image_column, self.caption_column)
-        as_text = {*IMAGE_NAMES, *CAPTION_NAMES, *(name for name in given if name)} - {AUTO}
-        table = read_table(self.label, as_text=as_text)
+        table = read_table(self.label, as_text=self.names_of_text())
         roles = self.roles(table.column_names, self.label)
         names = clean(
             text(table.column(roles.image), roles.image, self.label),
