@@ -48,11 +48,11 @@ def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def write_tar(
-    path: Path, members: Mapping[str, bytes | str], format: int = tarfile.USTAR_FORMAT
+    path: Path, members: Mapping[str, bytes | str], how: int = tarfile.USTAR_FORMAT
 ) -> Path:
     """A shard with such members, in their order."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", format=format) as tar:
+    with tarfile.open(path, "w", format=how) as tar:
         for name, content in members.items():
             data = content.encode() if isinstance(content, str) else content
             info = tarfile.TarInfo(name)

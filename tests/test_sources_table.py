@@ -132,7 +132,7 @@ def test_names_of_columns_are_found_or_given(root, tmp_path):
         (
             {"path": "a.png", "file_name": "a.png"},
             {},
-            r"image_column='auto' leaves open which .* has 2 that may be: 'path', 'file_name'\. Set",
+            r"image_column='auto' leaves open .* has 2 that may be: 'path', 'file_name'\. Set",
         ),
         ({"path": "a.png", "caption": "a", "text": "b"}, {}, "caption_column='auto' leaves open"),
         (
@@ -292,9 +292,9 @@ def test_a_size_that_is_not_the_files_stops_the_pass(root, again):
     with pytest.raises(DataError) as error:
         again(sized(root, a_png=(4, 3), **{"sub/b_png": (6, 5)}))
     assert str(error.value) == (
-        f"path='{root}/t.jsonl' gives sizes that its images do not have: 2 of 3 that were looked at "
-        f"differ, such as 'a.png', height 4 x width 3 in the table and height 3 x width 4 in the "
-        f"file, as EXIF turns it. Correct the table, or set height_column=null and "
+        f"path='{root}/t.jsonl' gives sizes that its images do not have: 2 of 3 that were looked "
+        f"at differ, such as 'a.png', height 4 x width 3 in the table and height 3 x width 4 in "
+        f"the file, as EXIF turns it. Correct the table, or set height_column=null and "
         f"width_column=null."
     )
     table = sized(root, a_png=(4, 5))

@@ -172,12 +172,14 @@ def _complete(rows: pa.Table, place: int, repeats: int) -> pa.Table:
     count = len(rows)
     fields = [*LISTED, *(SCHEMA.field(name) for name in ("source", "repeats", "measured"))]
     defaults = _DEFAULTS | {"source": place, "repeats": repeats}
-    columns = {
-        field.name: rows.column(field.name).cast(field.type)
-        if field.name in rows.column_names
-        else pa.chunked_array([pa.repeat(pa.scalar(defaults[field.name], field.type), count)])
-        for field in fields
-    }
+    columns = {}
+    for field in fields:
+        default = pa.scalar(defaults.get(field.name), field.type)
+        if field.name in rows.column_names:
+            given = rows.column(field.name).cast(field.type)
+            columns[field.name] = pc.fill_null(given, default) if default.is_valid else given
+        else:
+            columns[field.name] = pa.chunked_array([pa.repeat(default, count)])
     refused = pc.not_equal(columns["reason"], "")
     columns["mtime_ns"] = pc.if_else(refused, pa.scalar(-1, pa.int64()), columns["mtime_ns"])
     columns["caption_mtime_ns"] = pc.if_else(

@@ -140,10 +140,11 @@ class MappedFile:
         _, places, data = content.buffers()
         wide = np.int64 if pa.types.is_large_binary(content.type) else np.int32
         width = np.dtype(wide).itemsize
-        ends = np.frombuffer(places, wide, len(content) + 1, content.offset * width).astype(
-            np.int64
-        )
-        start = 0 if data is None else data.address - self._buffer.address
+        if places is None:  # as good as all null
+            places = pa.py_buffer(bytes(width * (content.offset + len(content) + 1)))
+        ends = np.frombuffer(places, wide, len(content) + 1, content.offset * width)
+        ends = ends.astype(np.int64)
+        start = data.address - self._buffer.address if ends[-1] else 0
         if not 0 <= start <= start + ends[-1] <= self._buffer.size:
             raise ValueError("its images are compressed; save it uncompressed")
         empty = np.asarray(column.is_null()) | np.asarray(content.is_null())

@@ -15,7 +15,7 @@ from lit_buckets.headers import Content
 from lit_buckets.sources.base import BLOCK, LISTED, Block, Container, Earlier
 from lit_buckets.sources.columns import AUTO, Columns, Roles, further_of
 from lit_buckets.sources.samples import Sample, samples
-from lit_buckets.sources.tar import TarError, members
+from lit_buckets.sources.tar import Member, TarError, members
 
 __all__ = ["index", "taken_over"]
 
@@ -42,7 +42,8 @@ def index(
     """
     image = None if columns.image_column == AUTO else columns.image_column.removeprefix(".")
     damage: list[str] = []
-    found = _whole(samples(members(archive), archive, image=image, captions=captions), damage)
+    whole = _whole(members(archive), damage)
+    found = samples(whole, archive, image=image, captions=captions)
     tables = []
     while block := list(islice(found, BLOCK)):
         tables.append(_table(block, name, change, columns, label))
@@ -54,18 +55,34 @@ def index(
         rows = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise _mixed(name, label, error) from None
+    rows = _named_once(rows)
     if damage:
         return Block(rows)
     further = [field for field in rows.schema if field.name not in LISTED.names]
     return Block(rows, Container(name, archive.length, change, pa.schema(further)))
 
 
-def _whole(found: Iterator[Sample], damage: list[str]) -> Iterator[Sample]:
-    """Samples up to where a shard is damaged, if it is; the reason is noted."""
+def _whole(found: Iterator[Member], damage: list[str]) -> Iterator[Member]:
+    """Members up to where a shard is damaged, if it is; the reason is noted."""
     try:
         yield from found
     except TarError as error:
         damage.append(str(error))
+
+
+def _named_once(rows: pa.Table) -> pa.Table:
+    """The rows, those refused whose names came before."""
+    paths = rows.column("path").combine_chunks()
+    again = np.flatnonzero(pc.index_in(paths, value_set=paths).to_numpy() != np.arange(len(rows)))
+    if not len(again):
+        return rows
+    names, reasons = paths.to_pylist(), rows.column("reason").to_pylist()
+    for row in again.tolist():
+        names[row] = f"{names[row]} (sample {row + 1})"
+        reasons[row] = reasons[row] or "an earlier sample of the shard has its name"
+    for column, values in (("path", names), ("reason", reasons)):
+        rows = rows.set_column(rows.column_names.index(column), column, pa.array(values))
+    return rows
 
 
 def _table(

@@ -66,13 +66,12 @@ def members(archive: Content) -> Iterator[Member]:
             if at == 0:
                 raise TarError("an empty archive" if header else "empty: 0 bytes")
             return
-        member = _plain(header, at)
+        member = _plain(header)
         if member is None:
             member, at = _any(archive, header, at)
         else:
+            member = member._replace(offset=at + _RECORD)
             at = member.offset + -(-member.bytes // _RECORD) * _RECORD
-        if member is None:
-            return
         if member.is_file and member.offset + member.bytes > length:
             raise TarError(
                 f"cut short: {member.name!r} would end {member.offset + member.bytes:,} bytes from "
@@ -81,8 +80,8 @@ def members(archive: Content) -> Iterator[Member]:
         yield member
 
 
-def _plain(header: bytes, at: int) -> Member | None:
-    """The member of a header that says all; None if it does not, or is damaged."""
+def _plain(header: bytes) -> Member | None:
+    """The member of a header that says all but its place; None if it does not, or is damaged."""
     if (
         len(header) < _RECORD
         or header[156] not in b"0\0"
@@ -100,30 +99,32 @@ def _plain(header: bytes, at: int) -> Member | None:
     name = header[:100].partition(b"\0")[0]
     if name.endswith(b"/"):  # how a very old format writes a folder
         return None
-    return Member(_text(name), at + _RECORD, size, True)
+    return Member(_text(name), 0, size, True)
 
 
-def _any(archive: Content, header: bytes, at: int) -> tuple[Member | None, int]:
+def _any(archive: Content, header: bytes, at: int) -> tuple[Member, int]:
     """The next member, and where the one after it has its header."""
     file = io.BufferedReader(ContentFile(archive, float("inf")))
     file.seek(at)
     try:
         with tarfile.TarFile(fileobj=file, mode="r", errorlevel=2) as tar:
-            found = tar.next()
-            after = tar.offset
+            found, after, problem = tar.next(), tar.offset, "no header"
     except tarfile.TarError as error:
-        kind = next((k for magic, k in _MAGIC_NUMBERS.items() if header.startswith(magic)), None)
-        if at == 0 and kind is not None:
-            raise TarError(
-                f"compressed with {kind}, so its members cannot be read at random; decompress it"
-            ) from None
-        where = "no tar archive" if at == 0 else f"damaged {at:,} bytes from its beginning"
-        raise TarError(f"{where}: {error}") from None
-    if found is None:
-        return None, after
+        found, after, problem = None, at, str(error)
+    if found is None:  # tarfile takes damage for the end, but at the beginning
+        raise TarError(_damage(header, at, problem))
     name = found.name.encode("utf-8", "surrogateescape")
     is_file = found.isreg() and not found.issparse()
     return Member(_text(name), found.offset_data, found.size, is_file), after
+
+
+def _damage(header: bytes, at: int, problem: str) -> str:
+    if at > 0:
+        return f"damaged or cut short {at:,} bytes from its beginning: {problem}"
+    kind = next((kind for magic, kind in _MAGIC_NUMBERS.items() if header.startswith(magic)), None)
+    if kind is not None:
+        return f"compressed with {kind}, so its members cannot be read at random; decompress it"
+    return f"no tar archive: {problem}"
 
 
 def _text(name: bytes) -> str:

@@ -1,0 +1,346 @@
+"""Tar shards in WebDataset's layout."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from places import png, write, write_tar
+
+from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.headers import MemoryContent
+from lit_buckets.manifest import Manifest
+from lit_buckets.scan import scan
+from lit_buckets.sources import ShardSource, kind_of, shards
+from lit_buckets.sources.tar import TarError, members
+
+
+def load(source: Any, tmp_path: Path) -> Manifest:
+    return scan(source, cache_dir=tmp_path / "cache")
+
+
+def sample(i: int, **fields: Any) -> dict[str, bytes | str]:
+    """A picture that is 10 + i high and 20 + i wide, with what belongs to it."""
+    members: dict[str, bytes | str] = {f"{i:04d}.png": png(10 + i, 20 + i)}
+    members[f"{i:04d}.txt"] = f"picture {i}\n"
+    if fields:
+        members[f"{i:04d}.json"] = json.dumps(fields)
+    return members
+
+
+def shard(path: Path, numbers: range, **fields: Any) -> Path:
+    return write_tar(path, {k: v for i in numbers for k, v in sample(i, **fields).items()})
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """Two shards of three and two images."""
+    shard(tmp_path / "set/s-000.tar", range(3), score=1)
+    shard(tmp_path / "set/s-001.tar", range(3, 5), score=2)
+    return tmp_path / "set"
+
+
+# ------------------------------------------------------------------ archives
+
+
+def random_archive(seed: int, how: int) -> bytes:
+    """An archive of files, folders and links with names of many lengths."""
+    draw = random.Random(seed)
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=how) as tar:
+        for i in range(draw.randrange(1, 12)):
+            parts = ["a", "ü" * 20, "middle" * 12] + ["long" * 30] * (how != tarfile.USTAR_FORMAT)
+            name = "/".join(draw.choice(parts) for _ in range(draw.randrange(1, 4)))
+            info = tarfile.TarInfo(f"{draw.choice(['', './'])}{name}/{i}.png")
+            info.type = draw.choice([tarfile.REGTYPE] * 4 + [tarfile.DIRTYPE, tarfile.SYMTYPE])
+            info.linkname = "elsewhere"
+            info.mtime = draw.choice([0, 1.5])
+            info.size = draw.choice([0, 1, 511, 512, 513, 5000]) if info.isreg() else 0
+            tar.addfile(info, io.BytesIO(draw.randbytes(info.size)))
+    return content.getvalue()
+
+
+@given(st.integers(0, 10**9), st.sampled_from([0, 1, 2]))
+@settings(max_examples=60, deadline=None)
+def test_members_are_those_that_tarfile_finds(seed, how):
+    content = random_archive(seed, how)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        expected = [(m.name.removeprefix("./"), m.offset_data, m.size, m.isreg()) for m in tar]
+    found = [tuple(member) for member in members(MemoryContent(content))]
+    assert [each for each in found if each[3]] == [each for each in expected if each[3]]
+    assert [each[0] for each in found] == [each[0] for each in expected]
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_damaged_archives_end_in_a_reason(data):
+    content = bytearray(random_archive(data.draw(st.integers(0, 99)), tarfile.PAX_FORMAT))
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(content)))
+    found = []
+    with suppress(TarError):  # and no other error
+        for member in members(MemoryContent(bytes(content[:cut]))):
+            found.append(member)  # noqa: PERF402 - those before the damage count
+    assert all(m.offset + m.bytes <= cut for m in found if m.is_file)
+
+
+# ------------------------------------------------------------------ samples
+
+
+def test_images_captions_and_columns(pair, tmp_path):
+    manifest = load(pair / "s-*.tar", tmp_path)
+    names = [path.removeprefix(f"{pair}/") for path in manifest.paths]
+    assert names == [f"s-000.tar/{i:04d}.png" for i in range(3)] + [
+        f"s-001.tar/{i:04d}.png" for i in (3, 4)
+    ]
+    assert manifest.sizes.tolist() == [[10 + i, 20 + i] for i in range(5)]
+    assert [manifest.read(i) for i in range(5)] == [png(10 + i, 20 + i) for i in range(5)]
+    assert list(manifest.captions) == [f"picture {i}" for i in range(5)]
+    assert (manifest.columns, manifest.numbers) == (("score",), {"score"})
+    assert [manifest.value(i, "score") for i in range(5)] == [1, 1, 1, 2, 2]
+    assert load(pair / "s-*.tar", tmp_path).id == manifest.id
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("s-000.tar", 3),
+        ("s-{000..001}.tar", 5),
+        ("s-00[1-9].tar", 2),
+        ("s-00?.tar", 5),
+        ("../{set,none}/s-00{1,0}.tar", 5),
+        ("../s*/s-001.tar", 2),
+        ("", 5),
+    ],
+)
+def test_patterns(pair, tmp_path, pattern, count):
+    assert len(load(ShardSource(pair / pattern), tmp_path)) == count
+
+
+def test_a_shard_that_is_named_and_not_there_is_refused_by_name(pair, tmp_path):
+    manifest = load(f"{pair}/s-{{000..002}}.tar", tmp_path)
+    assert len(manifest) == 5
+    assert [tuple(each) for each in manifest.refused] == [
+        (f"{pair}/s-002.tar", "cannot be opened: No such file or directory")
+    ]
+    shard(pair / "s-002.tar", range(9, 10))
+    assert len(load(f"{pair}/s-{{000..002}}.tar", tmp_path)) == 6
+
+
+def test_patterns_that_match_nothing_or_cannot_be_read(pair, tmp_path):
+    with pytest.raises(DataError, match="matches no shard; there are 0 files of such a name in"):
+        load(pair / "t-*.tar", tmp_path)
+    with pytest.raises(ConfigError, match="must close each brace that it opens; it has 1 of"):
+        load(f"{pair}/s-{{000..001.tar", tmp_path)
+    with pytest.raises(ConfigError, match="names too many shards; there are more than 1,000,000"):
+        load(f"{pair}/s-{{0..9999999}}.tar", tmp_path)
+    for suffix in (".tar.gz", ".tgz", ".tar.zst"):
+        assert kind_of(f"a{suffix}") == "shards"
+        with pytest.raises(ConfigError, match=r"must be uncompressed tar shards; members of a \."):
+            ShardSource(f"a-*{suffix}")
+
+
+def test_samples_of_every_sort(tmp_path):
+    path = write_tar(
+        tmp_path / "s.tar",
+        {
+            "./a.b/c.d.mask.png": png(1, 1),
+            "./a.b/c.png": png(3, 4),
+            "./a.b/c.TXT": "not this one",
+            "./a.b/c.txt": b"\xef\xbb\xbf a cat \r\n",
+            "./a.b/c.cls": "7",
+            "a.b/c.mask.png": png(2, 2),
+            "README": "no sample",
+            ".hidden.png": png(9, 9),
+            "e.json": json.dumps({"caption": "from JSON", "tags": ["x", "y"], "cls": 3}),
+            "e.JPEG": png(5, 6),
+            "f.seg.png": png(7, 8),
+            "g.npy": b"never read",
+            "g.txt": "no image",
+            "h.png": png(1, 1),
+            "h.jpg": png(1, 1),
+            "i.png": png(1, 2),
+            "i.json": "[1]",
+            "j.png": png(1, 2),
+            "j.json": '{"caption": 5}',
+            "k.png": png(1, 2),
+            "k.json": '{"x": "\\ud800"}',
+            "c.png": b"bad",
+        },
+    )
+    manifest = load(ShardSource(path), tmp_path)
+    names = [path.removeprefix(f"{tmp_path}/s.tar/") for path in manifest.paths]
+    assert names == ["a.b/c.png", "e.JPEG", "f.seg.png"]
+    assert manifest.sizes.tolist() == [[3, 4], [5, 6], [7, 8]]
+    assert list(manifest.captions) == ["a cat", "from JSON", ""]
+    assert [manifest.value(i, "cls") for i in range(3)] == [7, 3, None]
+    assert [manifest.value(i, "tags") for i in range(3)] == [None, ["x", "y"], None]
+    beside = {name: manifest.value(0, name) for name in ("mask.png", "d.mask.png")}
+    for name, size in {"mask.png": 2, "d.mask.png": 1}.items():
+        span = manifest.beside(0, beside[name])
+        content = Path(span.file).read_bytes()[span.offset :][: span.length]
+        assert content == png(size, size)
+    assert manifest.value(1, "mask.png") is None
+    reasons = {path.removeprefix(f"{tmp_path}/s.tar/"): reason for path, reason in manifest.refused}
+    assert reasons == {
+        "g": "its sample has no image, only .npy, .txt",
+        "h": "its sample has 2 images, .png, .jpg; set image_column",
+        "i.png": "its .json holds no object",
+        "j.png": "its 'caption' must be text; it is of type int",
+        "k.png": reasons["k.png"],
+        "c.png": "not an image in a format that is read (3 bytes)",
+    }
+    assert reasons["k.png"].startswith("its .json cannot be read: ")
+    assert load(ShardSource(path), tmp_path).id == manifest.id
+
+
+def test_which_member_is_the_image_and_which_the_caption(tmp_path):
+    path = write_tar(
+        tmp_path / "s.tar",
+        {
+            "a.png": png(1, 1),
+            "a.webp.png": png(2, 2),
+            "a.txt": "one",
+            "a.long.txt": "a long one",
+            "a.json": '{"words": "two", "caption": "three"}',
+        },
+    )
+
+    def first(**options: Any) -> tuple[list[int], str]:
+        manifest = load(ShardSource(path, columns=("none",), **options), tmp_path)
+        return manifest.sizes[0].tolist(), manifest.caption(0)
+
+    assert first() == ([1, 1], "one")
+    assert first(image_column="webp.png", captions=".long.txt") == ([2, 2], "a long one")
+    assert first(captions=None) == ([1, 1], "three")
+    assert first(caption_column="words") == ([1, 1], "two")
+    assert first(caption_column=None, captions=None) == ([1, 1], "")
+    with pytest.raises(ConfigError, match="caption_column='word' is no column"):
+        first(caption_column="word")
+    with pytest.raises(DataError, match=r"all 1 are refused: 's\.tar/a' \(its sample has no \.jpg"):
+        first(image_column="jpg")
+
+
+def test_members_of_one_name(tmp_path):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, data in [
+            ("a.png", png(1, 1)),
+            ("a.png", png(2, 2)),
+            ("b.png", png(3, 3)),
+            ("a.png", png(4, 4)),
+        ]:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        link = tarfile.TarInfo("c.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    path = write(tmp_path / "s.tar", content.getvalue())
+    manifest = load(path, tmp_path)
+    assert [path.removeprefix(f"{tmp_path}/") for path in manifest.paths] == ["s.tar/b.png"]
+    assert [tuple(each) for each in manifest.refused] == [
+        (f"{tmp_path}/s.tar/a.png", "its sample has .png twice"),
+        (f"{tmp_path}/s.tar/a.png (sample 3)", "an earlier sample of the shard has its name"),
+        (f"{tmp_path}/s.tar/c.png", "a link or a folder, not a file in the shard"),
+    ]
+
+
+def test_fields_of_several_types(tmp_path):
+    shard(tmp_path / "a.tar", range(2), x=1, deep={"a": 1})
+    shard(tmp_path / "b.tar", range(2), x=1.5, deep={"b": "c"})
+    manifest = load(tmp_path / "*.tar", tmp_path)
+    assert [manifest.value(i, "x") for i in range(4)] == [1.0, 1.0, 1.5, 1.5]
+    assert manifest.value(3, "deep") == {"a": None, "b": "c"}
+    shard(tmp_path / "c.tar", range(2), x="one")
+    with pytest.raises(DataError, match=r"column 'x' of 3 types that do not go together, int64"):
+        load(tmp_path / "*.tar", tmp_path)
+    assert load(ShardSource(tmp_path / "*.tar", columns=("deep", "none")), tmp_path).columns == (
+        "deep",
+    )
+    mixed = {k: v for i, x in enumerate((1, "one")) for k, v in sample(i, x=x).items()}
+    write_tar(tmp_path / "c.tar", mixed)
+    with pytest.raises(DataError, match=r"values in the field 'x' that do not go together, in the"):
+        load(tmp_path / "c.tar", tmp_path)
+
+
+def test_sizes_of_the_shards_own(tmp_path):
+    path = write_tar(
+        tmp_path / "s.tar",
+        {
+            "a.png": png(3, 4),
+            "a.json": '{"height": 3, "width": 4.0}',
+            "b.png": png(5, 6),
+            "b.json": '{"height": null, "width": "wide"}',
+        },
+    )
+    assert load(path, tmp_path).sizes.tolist() == [[3, 4], [5, 6]]
+    wrong = write_tar(
+        tmp_path / "t.tar", {"a.png": png(3, 4), "a.json": '{"height": 4, "width": 3}'}
+    )
+    with pytest.raises(DataError, match="1 of 1 that were looked at differ"):
+        load(wrong, tmp_path)
+
+
+def test_damaged_shards_are_named_and_what_is_whole_is_used(pair, tmp_path):
+    whole = (pair / "s-001.tar").read_bytes()
+    with tarfile.open(pair / "s-001.tar") as tar:
+        second = tar.getmember("0004.png").offset_data
+    for content, reason, images in [
+        (whole[: second + 10], "cut short: '0004.png' would end ", 4),
+        (whole[: second - 400], "damaged or cut short 3,072 bytes from its beginning: ", 4),
+        (b"", "empty: 0 bytes", 3),
+        (b"text" * 999, "no tar archive: ", 3),
+        (gzip.compress(whole), "compressed with gzip, so its members cannot be read at random", 3),
+        (bytes(10240), "an empty archive", 3),
+    ]:
+        (pair / "s-001.tar").write_bytes(content)
+        manifest = load(pair / "*.tar", tmp_path)
+        assert len(manifest) == images, reason
+        assert [each.path for each in manifest.refused] == [f"{pair}/s-001.tar"]
+        assert manifest.refused[0].reason.startswith(reason)
+    (pair / "s-001.tar").write_bytes(whole)
+    assert len(load(pair / "*.tar", tmp_path)) == 5
+
+
+# ------------------------------------------------------------------ two starts
+
+
+def test_unchanged_shards_are_not_indexed_again(pair, tmp_path, monkeypatch):
+    indexed: list[str] = []
+    real = shards.index
+
+    def spy(archive, name, *args, **options):
+        indexed.append(name)
+        return real(archive, name, *args, **options)
+
+    monkeypatch.setattr(shards, "index", spy)
+    first = load(pair / "*.tar", tmp_path)
+    assert indexed == ["s-000.tar", "s-001.tar"]
+    indexed.clear()
+    assert load(pair / "*.tar", tmp_path).id == first.id
+    assert indexed == []
+    shard(pair / "s-002.tar", range(5, 7), score=0.5)
+    second = load(pair / "*.tar", tmp_path)
+    assert indexed == ["s-002.tar"]
+    assert [second.value(i, "score") for i in range(7)] == [1, 1, 1, 2, 2, 0.5, 0.5]
+    assert second.sizes.tolist() == [[10 + i, 20 + i] for i in range(7)]
+    (pair / "s-002.tar").unlink()
+    indexed.clear()
+    third = load(pair / "*.tar", tmp_path)
+    assert indexed == []
+    assert third.table.equals(first.table)  # the numbers are whole again
+    write_tar(pair / "s-000.tar", sample(9))
+    fourth = load(pair / "*.tar", tmp_path)
+    assert indexed == ["s-000.tar"]
+    assert [fourth.read(i) for i in range(3)] == [png(19, 29), png(13, 23), png(14, 24)]
