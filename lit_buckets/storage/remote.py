@@ -6,6 +6,7 @@ process, and a loader's workers are others. fsspec keeps them, so that costs nex
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
@@ -121,8 +122,8 @@ def found_in(url: str) -> list[Found]:
     return _tried(url, lambda system, path: list(ask(system, path)))
 
 
-def matching(pattern: str) -> list[str]:
-    """URLs that match a pattern with ``*`` and ``[...]``, sorted.
+def matching(pattern: str, root: str) -> list[str]:
+    """Files that match a pattern with ``*`` and ``[...]``, relative to the folder it begins with.
 
     Raises:
         OSError: If the server does not answer.
@@ -131,7 +132,8 @@ def matching(pattern: str) -> list[str]:
 
     def ask(system: Any, path: str) -> list[str]:
         system.invalidate_cache()
-        return sorted(map(system.unstrip_protocol, system.glob(path)))
+        prefix = system._strip_protocol(root).rstrip("/") + "/"
+        return [name.removeprefix(prefix) for name in system.glob(path)]
 
     return _tried(pattern, ask)
 
@@ -203,10 +205,11 @@ def _tried(url: str, ask: Callable[[Any, str], _T], pauses: Sequence[float] = _P
     system, path = _file_system(url)
     try:
         return ask(system, path)
-    except Exception as error:  # each file system has errors of its own
+    except Exception as caught:  # each file system has errors of its own
+        error = _cause(caught)
         final = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
         if final or not pauses:
-            raise _told(error, url) from error
+            raise _told(error, url) from caught
     time.sleep(pauses[0])
     return _tried(url, ask, pauses[1:])
 
@@ -223,6 +226,15 @@ def _file_system(url: str) -> tuple[Any, str]:
             f"path={url!r} cannot be opened: {error}. Use a protocol of fsspec, such as s3."
         ) from None
     return system, path
+
+
+def _cause(error: Exception) -> Exception:
+    """What lies behind an error: fsspec takes every failure of a web server for a missing file."""
+    cause = error.__cause__
+    if not isinstance(error, FileNotFoundError) or not isinstance(cause, Exception):
+        return error
+    is_lost = isinstance(cause, (OSError, asyncio.TimeoutError))
+    return cause if is_lost or getattr(cause, "status", 404) != 404 else error
 
 
 def _told(error: Exception, url: str) -> OSError:
