@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import paint
 from job import trainer_of
+from PIL import Image
 from pyarrow import csv
 from test_dataset import assert_equal
 
 from lit_buckets import BucketDataModule, ConfigError, DataError
-from lit_buckets.manifest import Manifest
 
 AUGMENT = [
     {"name": "RandomAffine", "degrees": 10, "translate": [0.1, 0.1]},
@@ -39,22 +39,22 @@ def config_of(folder: Path, cache: Path, **sections: dict) -> dict:
 
 
 def module_of(folder: Path, cache: Path, columns: dict | None = None, **sections) -> Any:
-    """A datamodule that is set up, its training manifest with further columns."""
-    dm = BucketDataModule(config_of(folder, cache, **sections))
-    dm.prepare_data()
+    """A datamodule that is set up to train, on a table of these columns if there are any."""
+    config = config_of(folder, cache, **sections)
     if columns is not None:
-        add_columns(cache, columns)
+        config["data"]["train"] = table_of(folder, cache, columns)
+    dm = BucketDataModule(config)
+    dm.prepare_data()
     dm.setup("fit")
     return dm
 
 
-def add_columns(cache: Path, columns: dict) -> None:
-    (file,) = (file for file in cache.glob("*.arrow") if "split" not in file.name)
-    manifest = Manifest.open(file)
-    table = manifest.table
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values[: len(manifest)]))
-    Manifest.write(file, table, sources=manifest.sources, settings=manifest.settings)
+def table_of(folder: Path, cache: Path, columns: dict) -> dict:
+    """A source: a table of a folder's images, with further columns."""
+    cache.mkdir(exist_ok=True)
+    paths = {"path": sorted(file.name for file in folder.glob("*.png"))}
+    csv.write_csv(pa.table(paths | columns), cache / "table.csv")
+    return {"path": str(cache / "table.csv"), "image_root": str(folder)}
 
 
 @pytest.fixture
@@ -104,6 +104,56 @@ def test_what_the_plan_says_is_what_comes(images, cache, tmp_path, transform):
 # -- columns -----------------------------------------------------------------------------------
 
 
+def test_focus_and_paired_images_under_a_trainer(tmp_path, cache):
+    """From a table, in workers: what a training step gets."""
+    folder = paint(tmp_path / "images", 20)
+    for file in folder.glob("*.png"):
+        labels = np.asarray(Image.open(file))[..., 1]
+        (folder / "labels").mkdir(exist_ok=True)
+        Image.fromarray(labels).save(folder / "labels" / file.name)
+    names = sorted(file.name for file in folder.glob("*.png"))
+    columns = {
+        "x": [10.0] * 20,
+        "z": [5.0 if i % 2 else None for i in range(20)],
+        "again": names,
+        "classes": [f"labels/{name}" for name in names],
+    }
+    transform = {
+        "crop": "focus",
+        "focus": ["x", "z"],
+        "focus_unit": "pixels",
+        "flip": 0.5,
+        "augment": AUGMENT,
+        "paired": {"again": "image", "classes": "labels"},
+    }
+    config = config_of(folder, cache, transform=transform, loader={"num_workers": 2})
+    config["data"]["train"] = table_of(folder, cache, columns)
+    model = LookAtPairs()
+    trainer_of(tmp_path, max_epochs=1).fit(model, datamodule=BucketDataModule(config))
+    assert model.count == 20
+
+
+class LookAtPairs(L.LightningModule):
+    """Holds pairs against their images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.count = 0
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        assert batch["image"].dtype == batch["again"].dtype == torch.float32
+        assert torch.equal(batch["image"], batch["again"])
+        assert batch["classes"].dtype == torch.int64
+        assert batch["classes"].shape == batch["image"].shape[:1] + batch["image"].shape[2:]
+        assert batch["classes"].max() > 0
+        self.count += len(batch["image"])
+        return self.layer.weight.square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
 def test_columns_that_are_missing_are_refused_in_training(images, cache):
     for transform, message in (
         (
@@ -120,8 +170,6 @@ def test_columns_that_are_missing_are_refused_in_training(images, cache):
         with pytest.raises(ConfigError) as error:
             module_of(images, cache, {"x": [0.5] * 45}, transform=transform)
         assert str(error.value) == message
-        for file in cache.glob("*.arrow"):
-            file.unlink()
 
 
 def test_other_stages_may_lack_them(images, cache, tmp_path, caplog):
@@ -149,8 +197,6 @@ def test_columns_that_do_not_hold_what_they_should_are_refused(images, cache):
     transform = {"crop": "focus", "focus": ["x", "z"]}
     with pytest.raises(DataError, match="lies outside of its image; x=900, z=1"):
         module_of(images, cache, {"x": [900.0] * 45, "z": [1.0] * 45}, transform=transform)
-    for file in cache.glob("*.arrow"):
-        file.unlink()
     with pytest.raises(DataError, match="column 'depth' must hold paths of paired images; it"):
         module_of(images, cache, {"depth": [1] * 45}, transform={"paired": {"depth": "image"}})
 
