@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from contextlib import suppress
 
 import numpy as np
@@ -179,6 +180,15 @@ def test_transforms_that_cannot_move_a_mask_are_refused_beside_one():
         check_augment(transforms, [SIZE])
         with pytest.raises(ValueError, match=f"refuses it: .*Mask.* not supported by {name}"):
             check_augment(transforms, [SIZE], mask=True)
+
+
+def test_what_torchvision_warns_of_is_said_at_the_start_alone():
+    erase = make_transforms([{"name": "RandomErasing", "p": 1}])
+    with pytest.warns(UserWarning, match="passing through inputs of type"):
+        check_augment(erase, [SIZE], mask=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        augment(sample_of(), erase)
 
 
 def test_trying_transforms_leaves_the_generators_alone():

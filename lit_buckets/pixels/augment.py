@@ -7,6 +7,7 @@ so its transforms move them all alike, and change the colours of images only.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,10 @@ def augment(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) 
     Raises:
         ValueError: If what comes out could not stand in a batch.
     """
-    return _checked(sample, _moved(sample, transforms))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said at the start, by check_augment: not with each image
+        moved = _moved(sample, transforms)
+    return _checked(sample, moved)
 
 
 def _moved(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) -> Any:
