@@ -121,7 +121,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
         self.manifest, self.plan, self.seed = manifest, plan, seed
         self.augment, self.transform = tuple(augment), transform
         self.on_error: OnError = on_error
-        self._reader = SampleReader(
+        self.reader = SampleReader(
             manifest=manifest,
             crop=crop,
             focus=tuple(focus),
@@ -186,7 +186,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
         # a stand-in may come from another bucket than its own, for which it has to be resized
         resizes = self.plan.fit == "native" and self.plan.bucket_of[row] != bucket
         fit = "crop" if resizes else self.plan.fit
-        sample = self._reader.read(self.plan.image_of(row), size, key, fit=fit)
+        sample = self.reader.read(self.plan.image_of(row), size, key, fit=fit)
         if not self.augment and self.transform is None:
             return sample
         with seeded(key_of(key, _TRANSFORM)):

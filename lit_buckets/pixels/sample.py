@@ -145,8 +145,9 @@ class SampleReader:
             DecodeError: If the file or one of its paired images fails, or its size is no longer
                 the manifest's.
         """
-        path, original = self.manifest.path(index), Size(*self.manifest.sizes[index].tolist())
-        placement = self._place(index, original, bucket, key, fit)
+        path, original = self.manifest.path(index), self._original(index)
+        flip, *uniform = uniforms(key, 3).tolist()
+        placement = self.placement(index, bucket, fit=fit, uniforms=uniform, flip=flip < self.flip)
         image = to_bucket(
             self._decode(index, path, original, placement),
             placement,
@@ -168,22 +169,44 @@ class SampleReader:
             fields[column] = self._pair(index, column, kind, original, placement)
         return Sample(image, fields)
 
-    def _place(self, index: int, original: Size, bucket: Size, key: int, fit: Fit) -> Placement:
-        flip, vertical, horizontal = uniforms(key, 3).tolist()
+    def placement(
+        self,
+        index: int,
+        bucket: Size,
+        *,
+        fit: Fit = "crop",
+        uniforms: Sequence[float] = (0.5, 0.5),
+        flip: bool = False,
+    ) -> Placement:
+        """Where a picture lies in its bucket.
+
+        Args:
+            index: Row of the manifest.
+            bucket: Size of the bucket, in pixels.
+            fit: How the picture gets its bucket's size, as in :func:`lit_buckets.placement.place`.
+            uniforms: Place of a random crop, as there.
+            flip: Whether the result is mirrored left to right.
+
+        Returns:
+            The placement.
+        """
         return place(
-            original,
+            self._original(index),
             bucket,
             fit=fit,
             crop=self.crop,
-            focus=self._focus(index, original) if self.focus else None,
-            uniforms=(vertical, horizontal),
-            flip=flip < self.flip,
+            focus=self._focus(index) if self.focus else None,
+            uniforms=uniforms,
+            flip=flip,
         )
 
-    def _focus(self, index: int, original: Size) -> npt.NDArray[np.float64]:
+    def _original(self, index: int) -> Size:
+        return Size(*self.manifest.sizes[index].tolist())
+
+    def _focus(self, index: int) -> npt.NDArray[np.float64]:
         values = [self.manifest.value(index, name) for name in self.focus]
         given = [np.nan if value is None else value for value in values]
-        return focus_boxes(given, original, self.focus_unit)
+        return focus_boxes(given, self._original(index), self.focus_unit)
 
     def _decode(self, index: int, path: str, original: Size, placement: Placement) -> torch.Tensor:
         """The picture of a file, not much larger than its bucket where the format allows it."""
