@@ -203,7 +203,12 @@ def _without_chance(config: Config) -> Config:
         config,
         data=replace(config.data, on_error="raise"),
         batches=replace(config.batches, batch_size=1, max_pixels=None),
-        transform=replace(config.transform, crop="center" if crop == "random" else crop, flip=0.0),
+        transform=replace(
+            config.transform,
+            crop="center" if crop == "random" else crop,
+            flip=0.0,
+            augment=(),
+        ),
     )
 
 

@@ -85,6 +85,11 @@ class BucketDataset(Dataset[dict[str, Any]]):
             :class:`~lit_buckets.manifest.Failure` as JSON on each line. Only those that would
             come again: not a file that is missing or has changed its size, nor a paired image.
 
+    Attributes:
+        manifest, plan, seed, augment, transform, on_error: As given.
+        reader: What reads each sample, with all that is said here of how pictures are put into
+            their buckets.
+
     Raises:
         ValueError: If an argument is out of its range.
     """

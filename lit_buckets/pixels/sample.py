@@ -8,7 +8,7 @@ alone)     the same way            captions, sizes, columns     ─┘
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -24,16 +24,13 @@ from lit_buckets.keyed import uniforms
 from lit_buckets.pixels.decode import Colour, DecodeError, decode, unopened
 from lit_buckets.pixels.focus import FocusUnit, focus_boxes
 from lit_buckets.pixels.labels import decode_labels
-from lit_buckets.pixels.resize import MODES, Interpolation
+from lit_buckets.pixels.resize import Interpolation
 from lit_buckets.pixels.transforms import labels_to_bucket, mask_of, to_bucket
 from lit_buckets.placement import Crop, Fit, Placement, place
 
-__all__ = ["FIELDS", "Images", "Kind", "Sample", "SampleReader"]
+__all__ = ["Images", "Kind", "Sample", "SampleReader"]
 
 Kind = Literal["image", "labels"]
-
-#: What every sample has beside its columns; the batch has ``valid``, too, and may have ``mask``.
-FIELDS = ("index", "caption", "original_size", "crop_top_left", "target_size", "path")
 
 
 class Images(Protocol):
@@ -107,14 +104,14 @@ class SampleReader:
     flip: float = 0.0
     interpolation: Interpolation = "bicubic"
     background: Colour = (255, 255, 255)
-    paired: Mapping[str, Kind]
+    paired: Mapping[str, Kind] = field(default_factory=dict)
     max_image_pixels: int = MAX_IMAGE_PIXELS
 
     def __post_init__(self) -> None:
         for name, choices in (
             ("crop", get_args(Crop)),
             ("focus_unit", get_args(FocusUnit)),
-            ("interpolation", tuple(MODES)),
+            ("interpolation", get_args(Interpolation)),
         ):
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}.")
@@ -137,7 +134,7 @@ class SampleReader:
             fit: How the picture gets its bucket's size; see :func:`lit_buckets.placement.place`.
 
         Returns:
-            The sample. Beside `FIELDS` and the further columns, its fields hold ``mask``, a
+            The sample. Beside the batch's fields and the further columns, it has ``mask``, a
             ``Mask`` bool (1, H, W), where pictures are padded, and paired images in their
             columns: an ``Image`` uint8 (3, H, W), or a ``Mask`` int64 (H, W) of labels.
 
