@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from lit_buckets.manifest import Manifest
 from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.pixels.decode import DecodeError
 from lit_buckets.pixels.transforms import NO_LABEL
+from lit_buckets.placement import Fit
 from lit_buckets.plan import BucketPlan, plan_buckets
 
 SIZES = [(120, 240), (130, 100), (96, 96), (201, 67)]
@@ -78,11 +80,12 @@ def plan_of(manifest: Manifest, bucket=(64, 80)) -> BucketPlan:
     return plan_buckets(manifest.sizes, rule="list", sizes=[bucket], divisor=16)
 
 
-def dataset(folder: Path, manifest: Manifest | None = None, **options) -> BucketDataset:
+def dataset(
+    folder: Path, manifest: Manifest | None = None, fit: Fit = "crop", **options
+) -> BucketDataset:
     manifest = manifest or manifest_of(folder)
-    return BucketDataset(
-        **{"manifest": manifest, "plan": plan_of(manifest), "paired": KINDS} | options
-    )
+    plan = replace(plan_of(manifest), fit=fit)
+    return BucketDataset(**{"manifest": manifest, "plan": plan, "paired": KINDS} | options)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.get("fit") or way["crop"])
