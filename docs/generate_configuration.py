@@ -34,7 +34,7 @@ from lit_buckets import load_config
 config = load_config("configs/default.yaml", ["data.train=~/photos", "buckets.max_area=1048576"])
 ```
 
-Every key has a default except `data.train`; [configs/default.yaml](../configs/default.yaml) shows
+Every key has a default except `data.train`; [configs/default.yaml](recipes.md#every-key) shows
 them all. A misspelt key, a value of the wrong type or out of range, two settings that contradict
 each other and a folder that does not exist are refused before any image is read, for instance
 
@@ -63,10 +63,10 @@ instead.
 ```yaml
 data:
   train:
-    - /data/photos
-    - {path: /data/paintings, repeats: 3, captions: null}
-    - {path: /data/labels.parquet, image_root: s3://bucket/images, missing_caption: skip}
-    - /data/shards/set-{000..099}.tar
+    - ~/photos
+    - {path: ~/best, repeats: 3, captions: null}
+    - {path: ~/tables/photos.csv, image_root: ~/photos, missing_caption: skip}
+    - ~/shards/{00..01}.tar
   val: 0.02
 ```
 
