@@ -345,7 +345,7 @@ def _expanded(value: str, key: str, what: str = "folder") -> str:
     if not value or "\0" in value:
         numbers = "it holds a zero character" if value else "the text is empty"
         raise problem(key, value, f"must name a {what}", numbers, f"Write a path, {key}=/path/to.")
-    return expand_home(value)
+    return value if is_remote(value) else expand_home(value)
 
 
 def _some_text(value: str, key: str) -> str:

@@ -52,8 +52,8 @@ class DatasetSource(Columns):
         super().__post_init__()
         if is_remote(self.label):
             raise ConfigError(
-                f"path={self.label!r} must be a folder of this machine: the Arrow files of a "
-                f"dataset are mapped, and 0 of them can be from afar. Copy it, or use tar shards."
+                f"path={self.label!r} must be a folder of this machine; its Arrow files are "
+                f"mapped, and 0 of them can be from afar. Copy it, or use tar shards."
             )
 
     @property
