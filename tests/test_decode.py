@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import struct
 import warnings
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -382,25 +384,35 @@ def test_broken_exif_is_no_failure_and_no_warning():
     assert not leaked
 
 
-@settings(max_examples=40, deadline=None)
+SPARE = {"fast": 1, "balanced": Fraction(3, 2), "exact": math.inf}  # times the wanted size
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     st.tuples(st.integers(1, 200), st.integers(1, 200)),
     st.tuples(st.integers(1, 80), st.integers(1, 80)),
     st.sampled_from(list(TURN)),
+    st.sampled_from(list(SPARE)),
+    st.sampled_from(["RGB", "L", "CMYK"]),
 )
-def test_scale_of_a_jpeg(size, wanted, orientation):
+def test_scale_of_a_jpeg(size, wanted, orientation, quality, mode):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     height, width = size if orientation < 5 else size[::-1]
-    content = encode(Image.new("RGB", (width, height), (90, 90, 90)), "JPEG", exif=exif)
-    found = decode(content, wanted=Size(*wanted))
+    content = encode(Image.new(mode, (width, height)), "JPEG", exif=exif)
+    found = decode(content, wanted=Size(*wanted), quality=quality)
     assert found.original == size
-    fitting = [
+    scale = next(
         scale
         for scale in (8, 4, 2, 1)
-        if scale == 1 or all(w * 2 * scale <= side for w, side in zip(wanted, size, strict=True))
-    ]
-    assert tuple(found.image.shape[1:]) == tuple(-(-side // fitting[0]) for side in size)
+        if scale == 1
+        or (
+            min(size) >= 8
+            and all(w * SPARE[quality] * scale <= s for w, s in zip(wanted, size, strict=True))
+        )
+    )
+    assert tuple(found.image.shape[1:]) == tuple(-(-side // scale) for side in size)
+    assert found.stored.extent == (height / scale, width / scale)
 
 
 @pytest.mark.parametrize("orientation", TURN)

@@ -24,7 +24,7 @@ from lit_buckets.keyed import uniforms
 from lit_buckets.pixels.decode import Colour, DecodeError, decode, unopened
 from lit_buckets.pixels.focus import FocusUnit, focus_boxes
 from lit_buckets.pixels.labels import decode_labels
-from lit_buckets.pixels.resize import Interpolation
+from lit_buckets.pixels.resize import Interpolation, Stored
 from lit_buckets.pixels.transforms import labels_to_bucket, mask_of, to_bucket
 from lit_buckets.placement import Crop, Fit, Placement, place
 
@@ -205,7 +205,7 @@ class SampleReader:
         given = [np.nan if value is None else value for value in values]
         return focus_boxes(given, self._original(index), self.focus_unit)
 
-    def _decode(self, index: int, path: str, original: Size, placement: Placement) -> torch.Tensor:
+    def _decode(self, index: int, path: str, original: Size, placement: Placement) -> Stored:
         """The picture of a file, not much larger than its bucket where the format allows it."""
         try:
             content = self.manifest.read(index)
@@ -220,7 +220,7 @@ class SampleReader:
         )
         if picture.original != original:
             raise _changed(path, picture.original, original)
-        return picture.image
+        return picture.stored
 
     # -- paired images ---------------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ class SampleReader:
         _check_ratio(picture.original, original)
         return Image(
             to_bucket(
-                picture.image,
+                picture.stored,
                 placement,
                 interpolation=self.interpolation,
                 background=self.background,

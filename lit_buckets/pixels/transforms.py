@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lit_buckets.pixels.resize import Interpolation, resize_crop
+from lit_buckets.pixels.resize import Interpolation, Stored, resize_crop
 from lit_buckets.placement import Placement
 
 __all__ = ["NO_LABEL", "labels_to_bucket", "mask_of", "to_bucket"]
@@ -16,7 +16,7 @@ _WHITE = (255, 255, 255)
 
 
 def to_bucket(
-    image: torch.Tensor,
+    image: torch.Tensor | Stored,
     placement: Placement,
     *,
     interpolation: Interpolation = "bicubic",
@@ -34,7 +34,8 @@ def to_bucket(
         └──────────────────┘         └──────┴──────┴─────┘         └──────┘    (0, 512)
 
     Args:
-        image: uint8 (3, H, W): the file's picture, upright, at full scale or smaller.
+        image: The file's picture, at full scale or smaller: as it is stored, or upright as
+            uint8 (3, H, W).
         placement: Where it goes.
         interpolation: How it is resized.
         background: Red, green and blue of padding.
