@@ -384,7 +384,7 @@ def test_broken_exif_is_no_failure_and_no_warning():
     assert not leaked
 
 
-SPARE = {"fast": 1, "balanced": Fraction(3, 2), "exact": math.inf}  # times the wanted size
+SPARE = {"fast": 1, "balanced": Fraction(5, 4), "exact": math.inf}  # times the wanted size
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,7 +3,7 @@
 libjpeg-turbo decodes n/8 of a picture's sides for any n. Only 1/8, 1/4, 1/2 and all of it have fast
 code for today's processors: on an x86 server 5/8 to 7/8 take longer than everything, and 3/8 as
 long as 1/2. Scaled decoding keeps the lowest frequencies of each 8 x 8 block, which is itself a
-good filter: a picture of 1.5 times the wanted size differs little from one resized from all pixels.
+good filter: a picture of 1.25 times the wanted size differs little from one made of all pixels.
 
 simplejpeg calls libjpeg-turbo on bytes that lie in memory and is a third faster than Pillow at it,
 with the same pixels; it is asked first. What it refuses, Pillow decodes or names what is wrong.
@@ -24,7 +24,7 @@ Quality = Literal["fast", "balanced", "exact"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
 
 #: How many times the wanted size a JPEG is decoded at, at least; "exact" is always full scale.
-_SPARE = {"fast": 1.0, "balanced": 1.5}
+_SPARE = {"fast": 1.0, "balanced": 1.25}
 _SHORTEST = 8  # pixels of a side below which scales cannot be told apart
 _COLOURS = {"RGB": "RGB", "L": "GRAY"}  # Pillow's modes and simplejpeg's names for them
 
@@ -35,14 +35,14 @@ def eighths(size: Size, wanted: Size, quality: Quality = "balanced") -> int:
     Args:
         size: Stored size of the JPEG, in pixels.
         wanted: Size that it will be resized to, in pixels, as stored.
-        quality: ``"fast"``: both sides at least as long as wanted; ``"balanced"``: at least 1.5
+        quality: ``"fast"``: both sides at least as long as wanted; ``"balanced"``: at least 1.25
             times; ``"exact"``: full scale.
 
     Returns:
         8 times the scale: 1, 2, 4 or 8, the smallest that will do.
 
     Example:
-        >>> [eighths(Size(3000, 4000), Size(512, 683), quality) for quality in QUALITIES]
+        >>> [eighths(Size(3000, 4000), Size(640, 853), quality) for quality in QUALITIES]
         [2, 4, 8]
     """
     if quality == "exact" or min(size) < _SHORTEST:

@@ -193,22 +193,18 @@ def _in_torch(
     left -= left % columns.step.numerator
     first_row = rows.first - int(top / rows.step)
     first_column = columns.first - int(left / columns.step)
-    sides = [
+    sides = [first_row + rows.count, first_column + columns.count]
+    for axis, (length, step) in enumerate(
+        ((bottom - top, rows.step), (right - left, columns.step))
+    ):
         # torch leaves a side alone that keeps its length, whatever the scale: ask for one more
-        count + (count == length and step != 1)
-        for count, length, step in (
-            (first_row + rows.count, bottom - top, rows.step),
-            (first_column + columns.count, right - left, columns.step),
-        )
-    ]
-    resized = kernel(
-        pixels[None, :, top:bottom, left:right],
-        sides,
-        False,
-        float(1 / rows.step),
-        float(1 / columns.step),
-    )
-    part: torch.Tensor = resized[0]
+        sides[axis] += sides[axis] == length and step != 1
+    needed = pixels[:, top:bottom, left:right]
+    stack = needed[None]
+    if sides == [1, 1]:  # a single pixel of three channels is more than torch can make
+        stack = needed[:, None].clone(memory_format=torch.contiguous_format)
+    resized = kernel(stack, sides, False, float(1 / rows.step), float(1 / columns.step))
+    part: torch.Tensor = resized.reshape(-1, *sides)
     return part.narrow(1, first_row, rows.count).narrow(2, first_column, columns.count)
 
 
