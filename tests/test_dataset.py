@@ -234,7 +234,7 @@ def test_images_that_are_left_out_do_not_count(manifest):
         ({"focus_unit": "inches"}, "focus_unit='inches' must be one of share, pixels"),
         ({"focus": ["x", "y"]}, r"column 'x' is not among those of the manifest; they are \[\]"),
         ({"paired": {"depth": "image"}}, "column 'depth' is not among those of the manifest"),
-        ({"interpolation": "area"}, "interpolation='area' must be one of"),
+        ({"interpolation": "cubic"}, "interpolation='cubic' must be one of"),
         ({"on_error": "skip"}, "on_error='skip' must be one of replace, raise"),
         ({"flip": 1.5}, "flip=1.5 must be a probability"),
         ({"plan": plan_buckets([[64, 64]])}, "the manifest has 24 images, the plan 1"),

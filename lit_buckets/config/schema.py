@@ -330,8 +330,18 @@ class TransformConfig:
         default="share",
         metadata=about("Unit of these columns: shares of the displayed image's sides, or pixels."),
     )
-    interpolation: Literal["bicubic", "bilinear"] = field(
-        default="bicubic", metadata=about("How images are resized, always antialiased.")
+    quality: Literal["fast", "balanced", "exact"] = field(
+        default="balanced",
+        metadata=about(
+            "JPEGs are decoded at a scale of 1, 1.25 times what they are resized to, or in full."
+        ),
+    )
+    interpolation: Literal["bicubic", "bilinear", "lanczos", "area", "nearest"] = field(
+        default="bicubic", metadata=about("How images are resized; all but nearest antialiased.")
+    )
+    icc: bool = field(
+        default=True,
+        metadata=about("Whether colours become sRGB where a file's profile says they are others."),
     )
     background: tuple[int, int, int] = field(
         default=(255, 255, 255),

@@ -27,6 +27,7 @@ from lit_buckets.pixels.collate import collate
 from lit_buckets.pixels.decode import Colour, DecodeError
 from lit_buckets.pixels.failures import Failures
 from lit_buckets.pixels.focus import FocusUnit
+from lit_buckets.pixels.jpeg import Quality
 from lit_buckets.pixels.resize import Interpolation
 from lit_buckets.pixels.sample import Images, Kind, Sample, SampleReader
 from lit_buckets.placement import Crop
@@ -65,7 +66,11 @@ class BucketDataset(Dataset[dict[str, Any]]):
             [left, top, right, bottom].
         focus_unit: Whether these are shares of the displayed image's sides, or pixels.
         flip: Probability that a picture is mirrored left to right.
-        interpolation: How pictures are resized.
+        quality: How much larger a JPEG is decoded than it will be; see
+            :func:`lit_buckets.pixels.jpeg.eighths`.
+        interpolation: How pictures are resized; see
+            :func:`lit_buckets.pixels.resize.resize_crop`.
+        icc: Whether colours are converted to sRGB where a file has a profile.
         background: Red, green and blue under transparent pixels and of padding.
         paired: Columns that hold paths of paired images, relative to the root of their image's
             source: ``"image"``, or ``"labels"`` for integers that stay as they are.
@@ -103,7 +108,9 @@ class BucketDataset(Dataset[dict[str, Any]]):
         focus: Sequence[str] = (),
         focus_unit: FocusUnit = "share",
         flip: float = 0.0,
+        quality: Quality = "balanced",
         interpolation: Interpolation = "bicubic",
+        icc: bool = True,
         background: Colour = (255, 255, 255),
         paired: Mapping[str, Kind] | None = None,
         seed: int = 0,
@@ -132,7 +139,9 @@ class BucketDataset(Dataset[dict[str, Any]]):
             focus=tuple(focus),
             focus_unit=focus_unit,
             flip=flip,
+            quality=quality,
             interpolation=interpolation,
+            icc=icc,
             background=background,
             paired=dict(paired or {}),
             max_image_pixels=max_image_pixels,

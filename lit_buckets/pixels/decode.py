@@ -17,7 +17,7 @@ import io
 import os
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from PIL import Image, JpegImagePlugin
@@ -28,7 +28,7 @@ from lit_buckets.geometry import Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS, UNOPENED, open_image
 from lit_buckets.pixels.colour import Colour, as_tensor, over_background, profile_of
 from lit_buckets.pixels.depth import mend_transparency
-from lit_buckets.pixels.jpeg import QUALITIES, Quality, decode_jpeg, eighths
+from lit_buckets.pixels.jpeg import Quality, decode_jpeg, eighths
 from lit_buckets.pixels.resize import Stored
 
 __all__ = ["Colour", "DecodeError", "Decoded", "decode", "unopened"]
@@ -108,8 +108,8 @@ def decode(
             short, or is too large.
         ValueError: If ``quality`` is unknown.
     """
-    if quality not in QUALITIES:
-        raise ValueError(f"quality={quality!r} must be one of {', '.join(QUALITIES)}.")
+    if quality not in get_args(Quality):
+        raise ValueError(f"quality={quality!r} must be one of {', '.join(get_args(Quality))}.")
     if not isinstance(source, bytes):
         name = os.fspath(source)
     try:

@@ -29,11 +29,9 @@ from torch.nn import functional
 
 from lit_buckets.geometry import Offset, Size
 
-__all__ = ["INTERPOLATIONS", "Interpolation", "Stored", "resize_crop"]
+__all__ = ["Interpolation", "Stored", "resize_crop"]
 
 Interpolation = Literal["bicubic", "bilinear", "lanczos", "area", "nearest"]
-INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
-
 _REACH = {"bicubic": 2, "bilinear": 1, "lanczos": 3}  # of the filter to each side, in pixels
 # torch's kernels by themselves, because they can be told size and scale both, which need not
 # agree: the last stored pixel may be the picture's in part. Lanczos came late to torch.
@@ -117,9 +115,9 @@ def resize_crop(
     Raises:
         ValueError: If the part does not lie inside, or ``interpolation`` is unknown.
     """
-    if interpolation not in INTERPOLATIONS:
+    if interpolation not in get_args(Interpolation):
         raise ValueError(
-            f"interpolation={interpolation!r} must be one of {', '.join(INTERPOLATIONS)}."
+            f"interpolation={interpolation!r} must be one of {', '.join(get_args(Interpolation))}."
         )
     if any(not 0 <= o <= o + c <= r for o, c, r in zip(offset, crop, resized, strict=True)):
         raise ValueError(
@@ -200,9 +198,10 @@ def _in_torch(
         # torch leaves a side alone that keeps its length, whatever the scale: ask for one more
         sides[axis] += sides[axis] == length and step != 1
     needed = pixels[:, top:bottom, left:right]
-    stack = needed[None]
-    if sides == [1, 1]:  # a single pixel of three channels is more than torch can make
-        stack = needed[:, None].clone(memory_format=torch.contiguous_format)
+    if 1 in needed.shape:  # torch mistakes the order in memory where a side is one pixel long
+        needed = needed.clone(memory_format=torch.contiguous_format)
+    # nor can it make a single pixel of three channels: one channel at a time
+    stack = needed[:, None] if sides == [1, 1] else needed[None]
     resized = kernel(stack, sides, False, float(1 / rows.step), float(1 / columns.step))
     part: torch.Tensor = resized.reshape(-1, *sides)
     return part.narrow(1, first_row, rows.count).narrow(2, first_column, columns.count)

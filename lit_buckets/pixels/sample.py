@@ -23,6 +23,7 @@ from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.keyed import uniforms
 from lit_buckets.pixels.decode import Colour, DecodeError, decode, unopened
 from lit_buckets.pixels.focus import FocusUnit, focus_boxes
+from lit_buckets.pixels.jpeg import Quality
 from lit_buckets.pixels.labels import decode_labels
 from lit_buckets.pixels.resize import Interpolation, Stored
 from lit_buckets.pixels.transforms import labels_to_bucket, mask_of, to_bucket
@@ -88,7 +89,9 @@ class SampleReader:
             [left, top, right, bottom].
         focus_unit: Unit of these columns.
         flip: Probability that a picture is mirrored left to right.
+        quality: How much larger a JPEG is decoded than it will be.
         interpolation: How pictures are resized.
+        icc: Whether colours are converted to sRGB where a file has a profile.
         background: Red, green and blue under transparent pixels and of padding.
         paired: Columns that hold paths of paired images, and whether each is an image or labels.
         max_image_pixels: Largest image that is decoded at all, in pixels.
@@ -102,7 +105,9 @@ class SampleReader:
     focus: Sequence[str] = ()
     focus_unit: FocusUnit = "share"
     flip: float = 0.0
+    quality: Quality = "balanced"
     interpolation: Interpolation = "bicubic"
+    icc: bool = True
     background: Colour = (255, 255, 255)
     paired: Mapping[str, Kind] = field(default_factory=dict)
     max_image_pixels: int = MAX_IMAGE_PIXELS
@@ -111,6 +116,7 @@ class SampleReader:
         for name, choices in (
             ("crop", get_args(Crop)),
             ("focus_unit", get_args(FocusUnit)),
+            ("quality", get_args(Quality)),
             ("interpolation", get_args(Interpolation)),
         ):
             if (value := getattr(self, name)) not in choices:
@@ -215,6 +221,8 @@ class SampleReader:
             content,
             name=path,
             wanted=placement.resized,
+            quality=self.quality,
+            icc=self.icc,
             background=self.background,
             max_image_pixels=self.max_image_pixels,
         )
@@ -255,6 +263,8 @@ class SampleReader:
             content,
             name=name,
             wanted=placement.resized,
+            quality=self.quality,
+            icc=self.icc,
             background=self.background,
             max_image_pixels=self.max_image_pixels,
         )
