@@ -136,6 +136,11 @@ def cut(sample: dict) -> dict:
     return sample | {"labels": sample["labels"][:, 1:]}
 
 
+def test_a_transform_that_fails_names_the_file():
+    with pytest.raises(ValueError, match=r"transform.augment fails for 'a.png': Required crop"):
+        augmented(0, {"name": "RandomCrop", "size": 500})
+
+
 # -- what is refused before training -----------------------------------------------------------
 
 

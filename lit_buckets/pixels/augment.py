@@ -53,11 +53,16 @@ def augment(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) 
         The sample with new tensors.
 
     Raises:
-        ValueError: If what comes out could not stand in a batch.
+        ValueError: If one fails, or what comes out could not stand in a batch.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said at the start, by check_augment: not with each image
-        moved = _moved(sample, transforms)
+        try:
+            moved = _moved(sample, transforms)
+        except Exception as error:
+            raise ValueError(
+                f"transform.augment fails for {sample.fields['path']!r}: {error}"
+            ) from error
     return _checked(sample, moved)
 
 
