@@ -633,10 +633,13 @@ class CountedHelper(readers._Helper):
     answers = 0
     processes: list[subprocess.Popen[bytes]] = []  # noqa: RUF012
 
-    def _ask(self, process, batch, max_image_pixels):
-        answer = super()._ask(process, batch, max_image_pixels)
-        CountedHelper.answers += 1
-        self.processes.append(process)
+    def __init__(self):
+        super().__init__()
+        self.processes.append(self._process)
+
+    def answer(self):
+        answer = super().answer()
+        CountedHelper.answers += answer is not None
         return answer
 
     @classmethod

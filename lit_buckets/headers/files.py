@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import NamedTuple
 
 from lit_buckets.headers.formats import quiet
@@ -87,11 +89,25 @@ def read_files(jobs: Iterable[Job], max_image_pixels: int) -> list[FileRead]:
 
 
 def serve() -> None:
-    """Answer batches of jobs on standard input, one JSON document per line, until it ends."""
+    """Answer batches of jobs on standard input, one JSON document per line, until it ends.
+
+    An answer holds a list for each field of `FileRead`. Questions are taken in while others are
+    worked on: who asks shall never wait for a full pipe while this process waits for another.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and closes the pipe
+    questions: SimpleQueue[bytes] = SimpleQueue()
+    Thread(target=_listen, args=[questions], daemon=True).start()
     with quiet():
-        for line in sys.stdin.buffer:
+        for line in iter(questions.get, b""):
             jobs, max_image_pixels = json.loads(line)
-            answer = json.dumps(read_files(jobs, max_image_pixels))
-            sys.stdout.buffer.write(answer.encode() + b"\n")
+            found = read_files((Job(*job) for job in jobs), max_image_pixels)
+            sys.stdout.buffer.write(json.dumps(list(zip(*found, strict=True))).encode() + b"\n")
             sys.stdout.buffer.flush()
+
+
+def _listen(questions: SimpleQueue[bytes]) -> None:
+    # a file of its own: a thread that waits in sys.stdin disturbs the end of the process
+    with open(0, "rb", closefd=False) as pipe:
+        for line in pipe:
+            questions.put(line)
+    questions.put(b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 from lit_buckets.headers import FileRead, Header, Job, read_files, read_header_from
-from lit_buckets.scan.readers import in_threads
+from lit_buckets.scan.readers import Answer, as_answer, in_threads
 from lit_buckets.storage import Span, is_remote, read
 from lit_buckets.storage.remote import RemoteContent
 
@@ -18,7 +18,7 @@ _AT_ONCE = 32  # threads
 _MAX_CAPTION = 2**20  # bytes
 
 
-def read_far(batches: Iterable[list[Job]], *, max_image_pixels: int) -> Generator[list[FileRead]]:
+def read_far(batches: Iterable[list[Job]], *, max_image_pixels: int) -> Generator[Answer]:
     """Read batches of files of which some are remote, and answer in the order of the batches.
 
     Args:
@@ -26,10 +26,10 @@ def read_far(batches: Iterable[list[Job]], *, max_image_pixels: int) -> Generato
         max_image_pixels: As for `lit_buckets.headers.read_header`.
 
     Yields:
-        For each batch, what was found for each of its files.
+        For each batch, a list for each field of `lit_buckets.headers.FileRead`.
     """
     return in_threads(
-        lambda jobs: [_read(job, max_image_pixels) for job in jobs], batches, _AT_ONCE
+        lambda jobs: as_answer(_read(job, max_image_pixels) for job in jobs), batches, _AT_ONCE
     )
 
 

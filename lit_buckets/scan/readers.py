@@ -1,6 +1,6 @@
 """Reading many files at once: in this thread, in threads, or in processes.
 
-Reading a header from memory is some 50 microseconds of Python, so threads do not add up; they
+Reading a header from memory is some ten microseconds of Python, so threads do not add up; they
 help where the disk or the network makes each file wait. Processes add up, but take a tenth of a
 second to start. They are plain programs that load `lit_buckets.headers` and nothing else, talk
 JSON over their pipes, and share nothing with this process: no fork of a process that has threads
@@ -13,18 +13,17 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lit_buckets import headers
 from lit_buckets.headers import FileRead, Job, read_files
 
-__all__ = ["BATCH", "default_workers", "in_threads", "read_in_order"]
+__all__ = ["BATCH", "Answer", "as_answer", "default_workers", "in_threads", "read_in_order"]
 
 #: Files that one worker reads at a time.
 BATCH = 64
@@ -32,11 +31,14 @@ BATCH = 64
 _ALONE = 2 * BATCH
 #: From this many files on, processes are worth their start.
 _PROCESSES_FROM = 20_000
+#: Batches that wait for each process, so that it is never without work.
+_AHEAD = 4
 
 _PACKAGE = str(Path(headers.__file__).parents[1])
 
 _Batch: TypeAlias = "list[Job]"
-_Answer: TypeAlias = "list[FileRead]"
+#: What was found for a batch: a sequence for each field of `FileRead`, one item for each job.
+Answer: TypeAlias = "Sequence[Sequence[Any]]"
 
 
 def default_workers() -> int:
@@ -48,7 +50,7 @@ def default_workers() -> int:
 
 def read_in_order(
     batches: Iterable[_Batch], *, files: int, max_image_pixels: int, workers: int | None = None
-) -> Generator[_Answer]:
+) -> Generator[Answer]:
     """Read batches of files with as many hands as pay off, and answer in the order of the batches.
 
     Args:
@@ -58,24 +60,32 @@ def read_in_order(
         workers: How many at once. 1 reads in this thread; None chooses.
 
     Yields:
-        For each batch, what was found for each of its files.
+        For each batch, a list for each field of `lit_buckets.headers.FileRead`.
     """
+
+    def read(batch: _Batch) -> Answer:
+        return as_answer(read_files(batch, max_image_pixels))
+
     if workers is None:
         workers = default_workers() if files > _ALONE else 1
     if workers == 1:
-        yield from (read_files(batch, max_image_pixels) for batch in batches)
+        yield from map(read, batches)
     elif files < _PROCESSES_FROM:
-        yield from in_threads(lambda jobs: read_files(jobs, max_image_pixels), batches, workers)
+        yield from in_threads(read, batches, workers)
     else:
-        with closing(_Helpers(max_image_pixels)) as helpers:
-            yield from in_threads(helpers.read, batches, workers)
+        yield from _in_processes(read, batches, workers, max_image_pixels)
+
+
+def as_answer(found: Iterable[FileRead]) -> Answer:
+    """Column by column, as it crosses from process to process and goes into a table."""
+    return list(zip(*found, strict=True))
 
 
 def in_threads(
-    read: Callable[[_Batch], _Answer], batches: Iterable[_Batch], workers: int
-) -> Generator[_Answer]:
+    read: Callable[[_Batch], Answer], batches: Iterable[_Batch], workers: int
+) -> Generator[Answer]:
     """Read batches with so many threads, and answer in the order of the batches."""
-    waiting: deque[Future[_Answer]] = deque()
+    waiting: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="lit_buckets_scan") as pool:
         try:
             for batch in batches:
@@ -89,23 +99,31 @@ def in_threads(
                 future.cancel()
 
 
-class _Helpers:
-    """A helper process for each thread that asks."""
+def _in_processes(
+    read: Callable[[_Batch], Answer],
+    batches: Iterable[_Batch],
+    workers: int,
+    max_image_pixels: int,
+) -> Generator[Answer]:
+    """Batches are dealt out in turn; what a process cannot answer is read in this one."""
+    helpers = [_Helper() for _ in range(workers)]
+    waiting: deque[tuple[_Helper, _Batch]] = deque()
 
-    def __init__(self, max_image_pixels: int) -> None:
-        self._max_image_pixels = max_image_pixels
-        self._own = threading.local()
-        self._all: list[_Helper] = []
+    def answer() -> Answer:
+        helper, batch = waiting.popleft()
+        return helper.answer() or read(batch)
 
-    def read(self, batch: _Batch) -> _Answer:
-        helper: _Helper | None = getattr(self._own, "helper", None)
-        if helper is None:
-            helper = self._own.helper = _Helper()
-            self._all.append(helper)
-        return helper.read(batch, self._max_image_pixels)
-
-    def close(self) -> None:
-        for helper in self._all:
+    try:
+        for number, batch in enumerate(batches):
+            helper = helpers[number % workers]
+            helper.ask([batch, max_image_pixels])
+            waiting.append((helper, batch))
+            if len(waiting) > _AHEAD * workers:
+                yield answer()
+        while waiting:
+            yield answer()
+    finally:
+        for helper in helpers:
             helper.close()
 
 
@@ -121,40 +139,44 @@ serve()
 
 
 class _Helper:
-    """One process. If it cannot be started or dies, its work is done in this process instead."""
+    """A process that answers in the order in which it is asked, or nothing if it has died."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         if getattr(sys, "frozen", False) or not sys.executable:
             return  # the executable is not a Python to start
-        try:
+        with suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, json.dumps([_PACKAGE, sys.path])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
-        except OSError:
+
+    def ask(self, question: Any) -> None:
+        """Send a question, without waiting for its answer."""
+        if self._process is None:
             return
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            self.close()
 
-    def read(self, batch: _Batch, max_image_pixels: int) -> _Answer:
-        if self._process is not None:
-            try:
-                return self._ask(self._process, batch, max_image_pixels)
-            except (OSError, ValueError):
-                self.close()
-        return read_files(batch, max_image_pixels)
-
-    def _ask(
-        self, process: subprocess.Popen[bytes], batch: _Batch, max_image_pixels: int
-    ) -> _Answer:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps([batch, max_image_pixels]).encode() + b"\n")
-        process.stdin.flush()
-        return [FileRead(*answer) for answer in json.loads(process.stdout.readline())]
+    def answer(self) -> Any | None:
+        """Wait for the answer to the first question that has none yet; None if none comes."""
+        if self._process is None:
+            return None
+        assert self._process.stdout is not None
+        try:
+            return json.loads(self._process.stdout.readline())
+        except (OSError, ValueError):
+            self.close()
+            return None
 
     def close(self) -> None:
+        """End the process."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from lit_buckets.manifest import SCHEMA
 from lit_buckets.scan.changes import IntArray, Todo
 from lit_buckets.scan.far import FAR_BATCH, read_far
 from lit_buckets.scan.progress import Progress
-from lit_buckets.scan.readers import BATCH, read_in_order
+from lit_buckets.scan.readers import BATCH, Answer, read_in_order
 from lit_buckets.sources import BLOCK, Source
 from lit_buckets.storage import is_remote, joined
 
@@ -40,15 +41,16 @@ def read_files(
 ) -> pa.Table:
     """Read headers and captions; one row of results for each of the rows to read."""
     bar.begin(len(todo.rows))
-    tables, results = [_READ.empty_table()], list[FileRead]()
+    tables, results = [_READ.empty_table()], _nothing()
     answers = _read(listing, todo, sources, max_image_pixels, workers)
     with quiet(), closing(answers):
         for answer in answers:
-            bar.advance(len(answer))
-            results += answer
-            if len(results) >= BLOCK:
+            bar.advance(len(answer[0]))
+            for result, more in zip(results, answer, strict=True):
+                result.extend(more)
+            if len(results[0]) >= BLOCK:
                 tables.append(_as_table(results))
-                results = []
+                results = _nothing()
     return pa.concat_tables([*tables, _as_table(results)])
 
 
@@ -58,7 +60,7 @@ def _read(
     sources: Sequence[Source],
     max_image_pixels: int,
     workers: int | None,
-) -> Generator[list[FileRead]]:
+) -> Generator[Answer]:
     """Answers for one source after another, each read as it is best read."""
     places = listing.column("source").to_numpy()[todo.rows]
     for place, source in enumerate(sources):
@@ -79,15 +81,20 @@ def _is_far(source: Source, paths: pa.ChunkedArray, rows: IntArray) -> bool:
     return bool(pc.any(pc.match_substring(paths.take(pa.array(rows)), "://")).as_py())
 
 
-def _as_table(results: list[FileRead]) -> pa.Table:
+def _nothing() -> list[list[Any]]:
+    return [[] for _ in FileRead._fields]
+
+
+def _as_table(results: list[list[Any]]) -> pa.Table:
+    height, width, refused, captions = results
     return pa.table(
         {
-            "height": [result.height for result in results],
-            "width": [result.width for result in results],
-            "reason": [result.refused for result in results],
-            "caption": [result.caption or "" for result in results],
-            "measured": [True] * len(results),
-            "caption_read": [result.caption is not None for result in results],
+            "height": height,
+            "width": width,
+            "reason": refused,
+            "caption": [caption or "" for caption in captions],
+            "measured": [True] * len(height),
+            "caption_read": [caption is not None for caption in captions],
         },
         schema=_READ,
     )
