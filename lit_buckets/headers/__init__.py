@@ -4,14 +4,15 @@ Pixels are never decoded. Sizes are exactly those that a later decode and
 ``PIL.ImageOps.exif_transpose`` give, with orientations from EXIF and XMP, from metadata that
 follows the pixels (PNG), and from formats that Pillow turns by itself (TIFF, AVIF).
 
-The package imports nothing but Pillow: helper processes load it alone and are ready in the time
-that Pillow takes. Functions named ``read_...`` never raise for what a file holds, and Pillow's
-``MAX_IMAGE_PIXELS`` is neither asked nor changed.
+The package needs nothing but Pillow, and that only for headers that its own parsers do not take
+on: helper processes load it alone and are ready at once. Functions named ``read_...`` never raise
+for what a file holds, and Pillow's ``MAX_IMAGE_PIXELS`` is neither asked nor changed.
 """
 
 from lit_buckets.headers.content import Content, FileContent, MemoryContent
 from lit_buckets.headers.files import FileRead, Job, read_caption, read_files
-from lit_buckets.headers.formats import FORMATS, SUFFIXES, open_image, quiet
+from lit_buckets.headers.formats import FORMATS, SUFFIXES, quiet
+from lit_buckets.headers.pillow import open_image
 from lit_buckets.headers.sizes import (
     MAX_IMAGE_PIXELS,
     UNOPENED,

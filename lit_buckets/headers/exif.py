@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from typing import Literal, TypeAlias
-
-from PIL import Image
+from typing import Literal
 
 from lit_buckets.headers.formats import UnusualError
 
-__all__ = ["ABSENT", "ORIENTATION", "TURNED", "Info", "find_orientation", "is_turned", "turns"]
-
-#: What Pillow keeps of an image beside its pixels: its `info`.
-Info: TypeAlias = "dict[str | tuple[int, int], object]"
+__all__ = ["ABSENT", "ORIENTATION", "TURNED", "find_in_xmp", "find_orientation"]
 
 #: The tag of EXIF and TIFF that says how a picture is turned.
 ORIENTATION = 0x0112
@@ -21,6 +17,7 @@ TURNED = (5, 6, 7, 8)
 #: In place of a value: there is no such tag.
 ABSENT = 0
 
+_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _SHORT = 3  # the type that the tag has
 _NONSENSE = -1  # the value 0, which is none
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}  # bytes
@@ -62,19 +59,12 @@ def find_orientation(tiff: bytes, length: int) -> int:
     return found
 
 
-def turns(info: Info) -> bool:
-    """Whether metadata alone turn the picture; Pillow itself decides what they mean."""
-    if not info.keys() & {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}:
-        return False
-    image = Image.new("1", (1, 1))
-    image.info = info
-    return is_turned(image)
+def find_in_xmp(xmp: bytes) -> int:
+    """Orientation in an XMP document, as an attribute or an element; `ABSENT` where there is none.
 
-
-def is_turned(image: Image.Image) -> bool:
-    """The same of an image that Pillow has opened; a broken one is displayed as it is stored."""
-    try:
-        # the base class's method: a PNG's own would decode all pixels first
-        return Image.Image.getexif(image).get(ORIENTATION) in TURNED
-    except Exception:  # broken EXIF
-        return False
+    Example:
+        >>> find_in_xmp(b'<rdf:Description tiff:Orientation="6"/>')
+        6
+    """
+    found = _IN_XMP.search(xmp)
+    return ABSENT if found is None else int(found[1])

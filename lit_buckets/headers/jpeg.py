@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from lit_buckets.headers.content import Content
-from lit_buckets.headers.exif import ABSENT, TURNED, find_orientation, turns
+from lit_buckets.headers.exif import ABSENT, TURNED, find_in_xmp, find_orientation
 from lit_buckets.headers.formats import UnusualError
 
 __all__ = ["jpeg_size"]
@@ -102,7 +102,7 @@ def _is_turned(content: Content, exif: _Segment | None, xmp: _Segment | None) ->
     if orientation != ABSENT or xmp is None:
         return orientation in TURNED
     _, at, length, _ = xmp
-    return turns({"xmp": content.pread(at + len(_XMP), length - len(_XMP))})
+    return find_in_xmp(content.pread(at + len(_XMP), length - len(_XMP))) in TURNED
 
 
 def _orientation(content: Content, exif: _Segment) -> int:

@@ -6,26 +6,23 @@ before the pixels or behind them, and Pillow sees the latter only once it has de
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from PIL import PngImagePlugin
-
 from lit_buckets.headers.content import Content, MemoryContent
-from lit_buckets.headers.exif import TURNED, Info, find_orientation
-from lit_buckets.headers.formats import UnusualError, open_as
+from lit_buckets.headers.exif import TURNED, find_orientation
+from lit_buckets.headers.formats import UnusualError
 
-__all__ = ["late_metadata", "png_size"]
+__all__ = ["MAGIC", "MAX_METADATA", "METADATA", "chunks_after_pixels", "png_size"]
 
-_MAGIC = b"\x89PNG\r\n\x1a\n"
+MAGIC = b"\x89PNG\r\n\x1a\n"
 _PIECE = 4096  # bytes that are read at once
 _MOST_EARLY = 500  # chunks before the pixels
 _LONGEST = 2**16  # bytes of a chunk that is looked into
 _MOST_CHUNKS = 2**17
-_MAX_METADATA = 16 * 2**20  # bytes of one chunk
+MAX_METADATA = 16 * 2**20  # bytes of one chunk
 _MAX_PROFILE = 2**20  # bytes of a profile, unpacked
 _FEW_CHUNKS = 32  # so many are walked through, one read for each
 _TAIL = 2**14  # bytes
@@ -33,7 +30,7 @@ _TAIL = 2**14  # bytes
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour
 _TRANSPARENCY = {0: 2, 2: 6}  # bytes of tRNS, by colour
 _SHORTEST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}  # Pillow reads none that is shorter
-_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
+METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 _XMP = b"XML:com.adobe.xmp"
 _EXIF_AS_TEXT = frozenset({b"exif", b"xmp", b"Raw profile type exif"})
 _LEFT_TO_PILLOW = frozenset({b"IHDR", b"IEND", b"zTXt", b"acTL", b"fcTL", b"fdAT"})
@@ -61,23 +58,6 @@ def png_size(content: Content, head: bytes) -> tuple[int, int]:
             _check_early(kind, data, colour)
     turned = exif and find_orientation(exif, len(exif)) in TURNED
     return (width, height) if turned else (height, width)
-
-
-def late_metadata(content: Content, image: PngImagePlugin.PngImageFile) -> Info:
-    """Metadata that follow a PNG's pixels, as Pillow sees them once it has decoded these."""
-    start = image.tile[0][2] - 8 if image.tile else content.length
-    found: list[tuple[bytes, bytes]] = []
-    for kind, at, size in _chunks_after_pixels(content, start, image.is_animated):
-        if kind in _METADATA and size <= _MAX_METADATA:
-            data = content.pread(at, size)
-            found += [(kind, data)] if len(data) == size else []
-    if not found:
-        return {}
-    # Pillow reads them if they stand before the pixels of an image, be it of a single one
-    pixel = [(b"IHDR", struct.pack(">2I5B", 1, 1, 8, 0, 0, 0, 0))]
-    end = [(b"IDAT", zlib.compress(bytes(2))), (b"IEND", b"")]
-    png = _MAGIC + b"".join(_chunk(*chunk) for chunk in pixel + found + end)
-    return dict(open_as("PNG", io.BytesIO(png)).info)
 
 
 # -- before the pixels -------------------------------------------------------------------------
@@ -130,7 +110,7 @@ def _check_early(kind: bytes, data: bytes, colour: int) -> None:
     shortest = _TRANSPARENCY.get(colour, 0) if kind == b"tRNS" else _SHORTEST.get(kind, 0)
     if len(data) < shortest or (kind == b"iCCP" and not _is_profile(data)):
         raise UnusualError(f"chunk {kind!r} of {len(data)} bytes")
-    if kind in _METADATA and _may_turn(kind, data):
+    if kind in METADATA and _may_turn(kind, data):
         raise UnusualError("metadata that may turn the picture")
 
 
@@ -163,8 +143,8 @@ def _late_exif(content: Content, start: int) -> bytes:
         UnusualError: If other metadata there may turn the picture.
     """
     exif = b""
-    for kind, at, size in _chunks_after_pixels(content, start, animated=False):
-        if kind not in _METADATA:
+    for kind, at, size in chunks_after_pixels(content, start, animated=False):
+        if kind not in METADATA:
             continue
         data = content.pread(at, size) if size <= _LONGEST else b""
         if not data or (kind != b"eXIf" and _may_turn(kind, data)):
@@ -173,7 +153,7 @@ def _late_exif(content: Content, start: int) -> bytes:
     return exif
 
 
-def _chunks_after_pixels(
+def chunks_after_pixels(
     content: Content, start: int, animated: bool
 ) -> Iterator[tuple[bytes, int, int]]:
     """Chunks from a PNG's pixels on: (kind, position of the data, its length in bytes)."""
@@ -198,7 +178,7 @@ def _last_chunks(content: Content, start: int) -> list[tuple[bytes, int, int]]:
     From it on, chunk must follow chunk up to exactly the end.
     """
     tail = content.pread(start, content.length - start)
-    at = -1 if _MAGIC in tail else tail.find(b"IDAT")  # not the end of another, appended PNG
+    at = -1 if MAGIC in tail else tail.find(b"IDAT")  # not the end of another, appended PNG
     while at >= 0:
         chunks = list(_chunks(MemoryContent(tail), at - 4)) if at >= 4 else []
         if chunks and chunks[-1] == (b"IEND", len(tail) - 4, 0):
@@ -218,7 +198,3 @@ def _chunks(content: Content, at: int) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         at += size + 12
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

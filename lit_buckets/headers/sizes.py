@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
-
-from lit_buckets.headers.content import Content, ContentFile, FileContent
-from lit_buckets.headers.exif import ORIENTATION, is_turned, turns
-from lit_buckets.headers.formats import identify, open_as, quiet
+from lit_buckets.headers.content import Content, FileContent
+from lit_buckets.headers.formats import quiet
 from lit_buckets.headers.jpeg import jpeg_size
-from lit_buckets.headers.png import late_metadata, png_size
+from lit_buckets.headers.png import png_size
 from lit_buckets.headers.webp import webp_size
 
 __all__ = [
@@ -36,9 +32,6 @@ UNOPENED = "cannot be opened"
 
 _MAX_SIDE = 2**31 - 1  # pixels; the manifest stores 32-bit sides
 _HEAD = 4096  # bytes that are read first
-_MAX_HEADER = 16 * 2**20  # bytes; metadata beyond this is no header but an attack
-# read from first to last by Pillow, or with tags of any length: no limit on bytes
-_READ_WHOLE = frozenset({"WEBP", "AVIF", "TIFF"})
 
 _Size: TypeAlias = "tuple[int, int]"  # (height, width)
 
@@ -168,12 +161,17 @@ def _measure(content: Content, name: str) -> _Size:
 
 def _ask_pillow(content: Content, head: bytes, suffix: str) -> _Size:
     """Size as Pillow finds it: the judge in all cases that no parser of ours takes on."""
+    # here, because most helper processes never need it, and it takes most of their start
+    from PIL import Image, UnidentifiedImageError
+
+    from lit_buckets.headers.pillow import identify, pillow_size
+
     try:
         name = identify(head[:16], suffix)
     except UnidentifiedImageError as error:
         raise _RefusedError(f"{error} ({content.length:,} bytes)") from None
     try:
-        return _pillow_size(content, name)
+        return pillow_size(content, name)
     except Image.DecompressionBombError as error:  # a check of Pillow's own within a format
         raise _RefusedError(f"too many pixels: {_one_line(error)}") from None
     except Exception as error:  # parsers of hostile bytes raise anything
@@ -182,19 +180,6 @@ def _ask_pillow(content: Content, head: bytes, suffix: str) -> _Size:
         raise _RefusedError(
             f"broken or truncated {name} header ({content.length:,} bytes): {_one_line(error)}"
         ) from None
-
-
-def _pillow_size(content: Content, name: str) -> _Size:
-    limit = float("inf") if name in _READ_WHOLE else _MAX_HEADER
-    image = open_as(name, io.BufferedReader(ContentFile(content, limit)))
-    width, height = image.size
-    if isinstance(image, PngImagePlugin.PngImageFile):
-        turned = turns(image.info | late_metadata(content, image))
-    elif isinstance(image, TiffImagePlugin.TiffImageFile) and ORIENTATION in image.tag_v2:
-        turned = False  # Pillow has turned the size already
-    else:
-        turned = is_turned(image)
-    return (width, height) if turned else (height, width)
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 
 from lit_buckets.headers.content import Content
-from lit_buckets.headers.exif import Info, turns
+from lit_buckets.headers.exif import ABSENT, TURNED, find_in_xmp, find_orientation
 from lit_buckets.headers.formats import UnusualError
 
 __all__ = ["webp_size"]
 
 _MAX_METADATA = 16 * 2**20  # bytes of one chunk
 _MOST_CHUNKS = 2**17
+_EXIF = b"Exif\0\0"  # some writers put it before the data
 
 
 def webp_size(content: Content, head: bytes) -> tuple[int, int]:
@@ -39,21 +40,25 @@ def webp_size(content: Content, head: bytes) -> tuple[int, int]:
     if kind != b"VP8X":
         raise UnusualError("begins with another chunk")
     width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
-    return (width, height) if turns(_metadata(content, head)) else (height, width)
+    return (width, height) if _is_turned(content, head) else (height, width)
 
 
-def _metadata(content: Content, head: bytes) -> Info:
-    """The first EXIF and XMP chunk of an extended file, if its flags announce them."""
+def _is_turned(content: Content, head: bytes) -> bool:
+    """Whether the first EXIF or XMP chunk turns the picture, if flags announce one."""
     flags, end = head[20], struct.unpack_from("<I", head, 4)[0] + 8
-    wanted = {b"EXIF": "exif"} if flags & 0x08 else {}
-    wanted |= {b"XMP ": "xmp"} if flags & 0x04 else {}
-    info: Info = {}
+    wanted = {b"EXIF"} if flags & 0x08 else set()
+    wanted |= {b"XMP "} if flags & 0x04 else set()
+    found: dict[bytes, bytes] = {}
     at = 12
     for _ in range(_MOST_CHUNKS):
-        if not wanted or at + 8 > end:
+        if found.keys() == wanted or at + 8 > end:
             break
         kind, size = struct.unpack("<4sI", content.pread(at, 8))
-        if kind in wanted and size <= _MAX_METADATA:
-            info[wanted.pop(kind)] = content.pread(at + 8, size)
+        if kind in wanted - found.keys() and size <= _MAX_METADATA:
+            found[kind] = content.pread(at + 8, size)
         at += 8 + size + size % 2
-    return info
+    exif = found.get(b"EXIF", b"").removeprefix(_EXIF)
+    orientation = find_orientation(exif, len(exif)) if exif else ABSENT
+    if orientation == ABSENT:
+        orientation = find_in_xmp(found.get(b"XMP ", b""))
+    return orientation in TURNED

@@ -127,12 +127,13 @@ def _in_processes(
             helper.close()
 
 
-# the package without its __init__, whose imports (torch, Lightning) take seconds
+# packages without their __init__, whose imports (torch, Lightning, Pillow) take their time
 _PROGRAM = """
 import json, sys, types
 folder, sys.path[:] = json.loads(sys.argv[1])
-package = sys.modules["lit_buckets"] = types.ModuleType("lit_buckets")
-package.__path__ = [folder]
+for name in ("lit_buckets", "lit_buckets.headers"):
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [folder + name.removeprefix("lit_buckets").replace(".", "/")]
 from lit_buckets.headers.files import serve
 serve()
 """
