@@ -147,7 +147,7 @@ def _late_exif(content: Content, start: int) -> bytes:
         if kind not in METADATA:
             continue
         data = content.pread(at, size) if size <= _LONGEST else b""
-        if not data or (kind != b"eXIf" and _may_turn(kind, data)):
+        if not data or len(data) < size or (kind != b"eXIf" and _may_turn(kind, data)):
             raise UnusualError("metadata that may turn the picture")
         exif = data if kind == b"eXIf" else exif
     return exif

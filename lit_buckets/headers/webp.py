@@ -57,6 +57,8 @@ def _is_turned(content: Content, head: bytes) -> bool:
         if kind in wanted - found.keys() and size <= _MAX_METADATA:
             found[kind] = content.pread(at + 8, size)
         at += 8 + size + size % 2
+    if found.keys() != wanted:
+        raise UnusualError("metadata that are announced and not there")
     exif = found.get(b"EXIF", b"").removeprefix(_EXIF)
     orientation = find_orientation(exif, len(exif)) if exif else ABSENT
     if orientation == ABSENT:
