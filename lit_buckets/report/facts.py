@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lit_buckets.epoch import Accounting
 from lit_buckets.manifest import Manifest
+from lit_buckets.placement import Fit, resized_sizes
 from lit_buckets.plan import BucketPlan, ledger
 from lit_buckets.plan.fewest import fewest
 from lit_buckets.plan.shapes import one_per_ratio
@@ -26,12 +27,14 @@ __all__ = [
     "curve_of",
     "on_ranks",
     "remarks",
+    "scales",
     "source_sums",
     "spread_of_losses",
     "the_numbers",
 ]
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 _MOST_SHAPES = 40  # how far a curve goes that the plan does not hold
 _ONE_RESOLUTION = 2  # largest quotient of the areas of buckets that may be compared by ratio alone
@@ -86,12 +89,15 @@ class Curve(NamedTuple):
     note: str
 
 
-def the_numbers(manifest: Manifest, sampler: BucketBatchSampler) -> dict[str, list[Number]]:
+def the_numbers(
+    manifest: Manifest, sampler: BucketBatchSampler, *, fit: Fit = "crop"
+) -> dict[str, list[Number]]:
     """The numbers on top of a report.
 
     Args:
         manifest: The images.
         sampler: Their sampler, for the number of ranks that the report is about.
+        fit: How images get their bucket's size.
 
     Returns:
         Numbers under the headings of their groups.
@@ -102,6 +108,7 @@ def the_numbers(manifest: Manifest, sampler: BucketBatchSampler) -> dict[str, li
     used = len(rows) if plan.image is None else len(np.unique(plan.image[rows]))
     several = f"{len(rows):,} with their resolutions" * (len(rows) > used)
     losses, never = told["crop_loss"], _never_come(sampler)
+    enlarged = int((scales(plan, rows, fit) > 1).sum())
     images = [
         Number("sized", f"{len(manifest):,}"),
         Number("used", f"{used:,}", f"{never:,} never come" if never else several, never > 0),
@@ -112,7 +119,7 @@ def the_numbers(manifest: Manifest, sampler: BucketBatchSampler) -> dict[str, li
         Number("shapes", f"{len(plan.bucket_sizes):,}"),
         Number("mean crop loss", f"{losses['mean']:.1%}", f"{losses['largest']:.1%} at most"),
         Number("moved", f"{told['moved']:,}", "from small buckets"),
-        Number("enlarged", f"{told['enlarged']:,}", _share(told["enlarged"], len(rows))),
+        Number("enlarged", f"{enlarged:,}", _share(enlarged, len(rows))),
     ]
     ranks = f"{sampler.num_replicas:,} rank" + "s" * (sampler.num_replicas != 1)
     epoch = [
@@ -122,6 +129,25 @@ def the_numbers(manifest: Manifest, sampler: BucketBatchSampler) -> dict[str, li
         Number("batches full", f"{account.fullness:.0%}", _filled(account)),
     ]
     return {"Images": images, "Buckets": buckets, "An epoch": epoch}
+
+
+def scales(plan: BucketPlan, rows: IntArray, fit: Fit = "crop") -> FloatArray:
+    """By how much pictures are resized.
+
+    Args:
+        plan: The plan.
+        rows: (R,) some of its rows, each of which has a bucket.
+        fit: How images get their bucket's size.
+
+    Returns:
+        (R,) the longer of both sides' quotients, resized by original.
+    """
+    if fit == "crop":
+        resized = plan.resized(rows)
+    else:
+        buckets = plan.bucket_sizes[plan.bucket_of[rows]].reshape(-1, 2)
+        resized = resized_sizes(plan.sizes[rows], buckets, fit)
+    return np.asarray((resized / plan.sizes[rows]).max(axis=1, initial=0))
 
 
 def remarks(manifest: Manifest, sampler: BucketBatchSampler, cut: int) -> list[str]:

@@ -19,13 +19,11 @@ from typing import Any, NamedTuple, Protocol
 import jinja2
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from markupsafe import Markup
 
 from lit_buckets.config import Config, to_plain
-from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.manifest import Manifest
-from lit_buckets.placement import Crop
+from lit_buckets.pixels.sample import SampleReader
 from lit_buckets.plan import BucketPlan
 from lit_buckets.report import facts, figures
 from lit_buckets.report.listing import FATES, MOST_ROWS, Listing, common_root, fates_of, listings
@@ -43,9 +41,6 @@ class HasImages(Protocol):
     """What a report asks of a datamodule that is set up."""
 
     config: Config
-
-    def rows_of(self, stage: Any) -> pa.Table:
-        """What happens to each image, as :func:`lit_buckets.plan.ledger.rows`."""
 
     def loader(self, stage: Any, *, num_replicas: int, rank: int, num_workers: int) -> Any:
         """A loader for one rank, with ``dataset`` and ``batches``."""
@@ -69,17 +64,13 @@ def write_report(
     if ranks < 1:
         raise ValueError(f"ranks={ranks} must be at least 1.")
     loader = module.loader(stage, num_replicas=ranks, rank=0, num_workers=0)
-    images = loader.dataset
     config = to_plain(module.config)
     write_page(
         file,
-        images.manifest,
+        loader.dataset.manifest,
         loader.batches,
         name=stage,
-        crop=module.config.transform.crop,
-        corners=_corners(module.rows_of(stage)),
-        background=module.config.transform.background,
-        max_image_pixels=module.config.data.max_image_pixels,
+        reader=loader.dataset.reader,
         settings={section: config[section] for section in _SETTINGS},
     )
 
@@ -104,10 +95,7 @@ def page(
     *,
     name: str = "train",
     thumbnails: int = _THUMBNAILS,
-    crop: Crop = "center",
-    corners: npt.NDArray[np.int64] | None = None,
-    background: tuple[int, int, int] = (255, 255, 255),
-    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    reader: SampleReader | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
     """The report as an HTML document that needs nothing beside it.
@@ -117,34 +105,24 @@ def page(
         sampler: Their sampler, for the number of ranks that the report is about.
         name: What the images are for: train, val, test or predict.
         thumbnails: How many of the most cropped images are shown, at most.
-        crop: Which part of a resized image is kept.
-        corners: (rows of the plan, 2) tops and lefts of their crops, in the resized images, in
-            pixels; ``None`` for crops in the middle.
-        background: Red, green and blue under transparent pixels, each in [0, 255].
-        max_image_pixels: Largest image that is opened for a thumbnail, in pixels.
+        reader: How images are decoded and placed; ``None`` for a centred crop.
         settings: Sections of settings that the plan was made with, to be told at the end.
 
     Returns:
         The document; the same for the same arguments.
     """
     plan = sampler.plan
+    reader = reader or SampleReader(manifest=manifest, paired={})
     fates = fates_of(sampler)
-    lists = listings(manifest, sampler, fates)
+    lists = listings(manifest, sampler, fates, fit=reader.fit)
     curve = facts.curve_of(plan)
     buckets = facts.bucket_sums(sampler)
-    worst = most_cropped(
-        manifest,
-        plan,
-        thumbnails,
-        corners=corners,
-        background=background,
-        max_image_pixels=max_image_pixels,
-    )
+    worst = most_cropped(manifest, plan, thumbnails, reader)
     return _render(
         name=name,
         images=len(manifest),
         shapes=len(plan.bucket_sizes),
-        numbers=facts.the_numbers(manifest, sampler),
+        numbers=facts.the_numbers(manifest, sampler, fit=reader.fit),
         remarks=facts.remarks(manifest, sampler, _count(lists, "cut")),
         epoch=accounting_line(sampler.accounting(), sampler.num_replicas),
         resolutions=resolutions_line(plan),
@@ -155,7 +133,8 @@ def page(
         shades=range(1, figures.SHADES + 1),
         spread=facts.spread_of_losses(plan),
         curve=curve,
-        crop=crop,
+        fit=reader.fit,
+        crop=reader.crop,
         thumbnails=[(w, manifest.path(w.image), manifest.caption(w.image)) for w in worst],
         sources=facts.source_sums(manifest, plan),
         on_ranks=facts.on_ranks(sampler),
@@ -166,14 +145,6 @@ def page(
         plan=plan.hash,
         dataset=plan.dataset,
     )
-
-
-def _corners(rows: pa.Table) -> npt.NDArray[np.int64] | None:
-    """Where crops begin; nothing where that is left to chance."""
-    places = [rows.column(name) for name in ("crop_top", "crop_left")]
-    if places[0].null_count == len(rows):
-        return None
-    return np.stack([column.fill_null(0).to_numpy() for column in places], axis=1)
 
 
 def _render(**values: Any) -> str:

@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_buckets.manifest import Manifest
-from lit_buckets.plan import BucketPlan
+from lit_buckets.placement import Fit
+from lit_buckets.report.facts import scales
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = ["FATES", "MOST_BYTES", "MOST_ROWS", "Listing", "common_root", "fates_of", "listings"]
@@ -81,7 +82,11 @@ def fates_of(sampler: BucketBatchSampler) -> npt.NDArray[np.int8]:
 
 
 def listings(
-    manifest: Manifest, sampler: BucketBatchSampler, fates: npt.NDArray[np.int8]
+    manifest: Manifest,
+    sampler: BucketBatchSampler,
+    fates: npt.NDArray[np.int8],
+    *,
+    fit: Fit = "crop",
 ) -> list[Listing]:
     """Refused files, then the images of every fate that there is.
 
@@ -89,6 +94,7 @@ def listings(
         manifest: The images.
         sampler: Their sampler.
         fates: From :func:`fates_of`.
+        fit: How images get their bucket's size.
 
     Returns:
         Rows of at most :data:`MOST_BYTES` and :data:`MOST_ROWS` each; images that are cropped
@@ -104,7 +110,7 @@ def listings(
         some = np.flatnonzero(fates == number)
         if fate in _BY_LOSS:
             some = some[np.argsort(-sampler.plan.crop_loss[some], kind="stable")]
-        rows = _rows(some[:MOST_ROWS], manifest, sampler, fate, root)
+        rows = _rows(some[:MOST_ROWS], manifest, sampler, fate, root, fit)
         found.append(Listing(fate, title, len(some), _first(rows)))
     return [listing for listing in found if listing.total]
 
@@ -117,19 +123,26 @@ def common_root(manifest: Manifest) -> str:
 
 
 def _rows(
-    some: IntArray, manifest: Manifest, sampler: BucketBatchSampler, fate: str, root: str
+    some: IntArray,
+    manifest: Manifest,
+    sampler: BucketBatchSampler,
+    fate: str,
+    root: str,
+    fit: Fit,
 ) -> Iterator[list[Any]]:
     plan = sampler.plan
-    scales = _scales(plan, some)
-    for row, scale in zip(some.tolist(), scales.tolist(), strict=True):
+    used = plan.bucket_of[some] >= 0
+    resized = np.full(len(some), np.nan)
+    resized[used] = scales(plan, some[used], fit)
+    for row, scale in zip(some.tolist(), resized.tolist(), strict=True):
         bucket = int(plan.bucket_of[row])
-        used = bucket >= 0
+        there = bucket >= 0
         yield [
             manifest.path(plan.image_of(row)).removeprefix(root),
             *plan.sizes[row].tolist(),
-            *(plan.bucket_sizes[bucket].tolist() if used else (None, None)),
-            round(float(plan.crop_loss[row]), 4) if used else None,
-            round(scale, 3) if used else None,
+            *(plan.bucket_sizes[bucket].tolist() if there else (None, None)),
+            round(float(plan.crop_loss[row]), 4) if there else None,
+            round(scale, 3) if there else None,
             _reason(sampler, row, fate),
         ]
 
@@ -148,15 +161,6 @@ def _reason(sampler: BucketBatchSampler, row: int, fate: str) -> str:
         parts.append(f"moved from {height}x{width}, which has too few images")
     parts += [notes[row] for notes in (plan.noted, plan.excluded) if row in notes]
     return "; ".join(parts)
-
-
-def _scales(plan: BucketPlan, some: IntArray) -> npt.NDArray[np.float64]:
-    """By how much some rows of a plan are resized; 1 for those left out."""
-    used = plan.bucket_of[some] >= 0
-    scales = np.ones(len(some))
-    rows = some[used]
-    scales[used] = (plan.resized(rows) / plan.sizes[rows]).max(axis=1, initial=0)
-    return scales
 
 
 def _first(rows: Iterable[list[Any]]) -> list[list[Any]]:

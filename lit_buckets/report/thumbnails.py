@@ -7,56 +7,59 @@ import io
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from lit_buckets.geometry import Offset, Size
-from lit_buckets.headers import MAX_IMAGE_PIXELS
+from lit_buckets.geometry import Size
 from lit_buckets.manifest import Manifest
 from lit_buckets.pixels.decode import DecodeError, decode, unopened
-from lit_buckets.placement import place
+from lit_buckets.pixels.sample import SampleReader
+from lit_buckets.placement import Placement
 from lit_buckets.plan import BucketPlan
 
 __all__ = ["Thumbnail", "most_cropped"]
-
-IntArray = npt.NDArray[np.int64]
 
 _SIDE = 360  # pixels of a thumbnail's longer side: sharp where screens have two for one
 _QUALITY = 70
 
 
 class Thumbnail(NamedTuple):
-    """A picture of an image, and what is kept of it.
+    """A picture of an image, and where it lies in its bucket.
 
     Attributes:
         image: Row of the manifest.
         picture: A ``data:`` URI of the whole image; "" where it cannot be decoded.
         reason: Why it cannot; "" where it can.
         original: Size of the file, in pixels.
-        resized: Size that it is resized to, in pixels.
-        bucket: Size of the crop, in pixels.
-        offset: Where the crop begins in the resized image; in its middle, if it is random.
-        crop_loss: Share of the resized image that the crop removes.
+        placement: How it is resized and placed; in the middle, where a crop is random.
+        loss: Crop loss of the image.
     """
 
     image: int
     picture: str
     reason: str
     original: Size
-    resized: Size
-    bucket: Size
-    offset: Offset
-    crop_loss: float
+    placement: Placement
+    loss: float
+
+    @property
+    def frame(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the bucket, seen from the resized picture, in pixels."""
+        _, _, (top, left), _, margin, _ = self.placement
+        height, width = self.placement.bucket
+        return left - margin.left, top - margin.top, width, height
+
+    @property
+    def view(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of what holds the picture and the bucket."""
+        left, top, width, height = self.frame
+        resized = self.placement.resized
+        first, begin = min(left, 0), min(top, 0)
+        right, bottom = max(left + width, resized.width), max(top + height, resized.height)
+        return first, begin, right - first, bottom - begin
 
 
 def most_cropped(
-    manifest: Manifest,
-    plan: BucketPlan,
-    count: int,
-    *,
-    corners: IntArray | None = None,
-    background: tuple[int, int, int] = (255, 255, 255),
-    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    manifest: Manifest, plan: BucketPlan, count: int, reader: SampleReader
 ) -> list[Thumbnail]:
     """Thumbnails of the images that lose most, from the worst on.
 
@@ -64,10 +67,7 @@ def most_cropped(
         manifest: The images.
         plan: What becomes of them.
         count: At most so many; images that lose nothing are never among them.
-        corners: (rows of the plan, 2) tops and lefts of their crops, in the resized images, in
-            pixels; ``None`` for crops in the middle.
-        background: Red, green and blue under transparent pixels, each in [0, 255].
-        max_image_pixels: Largest image that is opened, in pixels.
+        reader: How they are decoded and placed.
 
     Returns:
         One for each image; a file that cannot be decoded has a reason in place of a picture.
@@ -78,35 +78,17 @@ def most_cropped(
         image = plan.image_of(row)
         original = Size(*plan.sizes[row].tolist())
         bucket = Size(*plan.bucket_sizes[plan.bucket_of[row]].tolist())
-        resized = Size(*plan.resized(row).tolist())
+        placement = reader.placement(image, bucket, resized=original if plan.native else None)
         try:
-            picture, reason = _picture(manifest, image, original, background, max_image_pixels), ""
+            picture, reason = _picture(manifest, image, original, reader), ""
         except DecodeError as error:
             picture, reason = "", error.reason
-        found.append(
-            Thumbnail(
-                image=image,
-                picture=picture,
-                reason=reason,
-                original=original,
-                resized=resized,
-                bucket=bucket,
-                offset=place(original, bucket, fit=plan.fit).offset
-                if corners is None
-                else Offset(*corners[row].tolist()),
-                crop_loss=float(plan.crop_loss[row]),
-            )
-        )
+        loss = float(plan.crop_loss[row])
+        found.append(Thumbnail(image, picture, reason, original, placement, loss))
     return found
 
 
-def _picture(
-    manifest: Manifest,
-    image: int,
-    original: Size,
-    background: tuple[int, int, int],
-    max_image_pixels: int,
-) -> str:
+def _picture(manifest: Manifest, image: int, original: Size, reader: SampleReader) -> str:
     """The whole image, small, as a ``data:`` URI."""
     path = manifest.path(image)
     scale = _SIDE / max(original)
@@ -119,8 +101,8 @@ def _picture(
         content,
         name=path,
         wanted=small,
-        background=background,
-        max_image_pixels=max_image_pixels,
+        background=reader.background,
+        max_image_pixels=reader.max_image_pixels,
     )
     if decoded.original != original:
         found = "x".join(map(str, decoded.original))
