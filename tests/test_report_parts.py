@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lit_buckets import BucketBatchSampler, BucketDataset, Manifest, plan_buckets, scan
+from lit_buckets.pixels.sample import SampleReader
 from lit_buckets.report import facts, figures, listing
 from lit_buckets.report.html import page
 from lit_buckets.report.svg import HEIGHT, WIDTH
@@ -249,28 +250,56 @@ def test_bars_are_in_proportion():
 # -- thumbnails ------------------------------------------------------------------------------------
 
 
-def test_the_frame_is_where_the_dataset_crops(tmp_path):
+def reader_of(manifest: Manifest, **options) -> SampleReader:
+    return SampleReader(manifest=manifest, paired={}, **options)
+
+
+@pytest.mark.parametrize("crop", ["center", "bottom", "focus"])
+@pytest.mark.parametrize(
+    ("fit", "native"), [("crop", False), ("crop", True), ("pad", False), ("stretch", False)]
+)
+def test_the_frame_is_where_the_dataset_puts_the_picture(tmp_path, fit, native, crop):
+    paint(tmp_path / "images", 14)
+    found = scan(tmp_path / "images", cache_dir=tmp_path / "cache")
+    manifest = Manifest.write(
+        tmp_path / "manifest.arrow",
+        found.table.append_column("x", [[0.9] * 14]).append_column("y", [[0.2] * 14]),
+        sources=found.sources,
+    )
+    keywords = {"rule": "native", "trim": True} if native else {"max_area": 64**2, "max_buckets": 2}
+    plan = plan_buckets(manifest.sizes, divisor=32, **keywords)
+    options = {"fit": fit, "crop": crop, "focus": ("x", "y") if crop == "focus" else ()}
+    dataset = BucketDataset(manifest=manifest, plan=plan, **options)
+    shots = most_cropped(manifest, plan, 6, dataset.reader)
+    assert [shot.loss for shot in shots] == sorted(plan.crop_loss, reverse=True)[:6]
+    samples = {}
+    for batch in BucketBatchSampler(plan, batch_size=1):
+        samples[int(batch.indices[0])] = dataset[batch]
+    for shot in shots:
+        sample, (left, top, width, height) = samples[shot.image], shot.frame
+        resized = shot.placement.resized
+        assert sample["target_size"][0].tolist() == [height, width]
+        assert shot.view[2:] == (max(width, resized.width), max(height, resized.height))
+        if fit == "pad":
+            down, across = np.nonzero(sample["mask"][0, 0].numpy())
+            assert (-left, -top) == (across.min(), down.min())
+            assert resized == (down.max() - down.min() + 1, across.max() - across.min() + 1)
+        else:
+            assert sample["crop_top_left"][0].tolist() == [top, left]
+
+
+def test_a_thumbnail_is_the_whole_picture(tmp_path):
     paint(tmp_path / "images", 14)
     manifest = scan(tmp_path / "images", cache_dir=tmp_path / "cache")
     plan = plan_buckets(manifest.sizes, max_area=64 * 64, divisor=32, max_buckets=2)
-    shots = most_cropped(manifest, plan, 6)
-    losses = [shot.crop_loss for shot in shots]
-    assert losses == sorted(plan.crop_loss, reverse=True)[:6]
-    dataset = BucketDataset(manifest=manifest, plan=plan)
-    for batch in BucketBatchSampler(plan, batch_size=1):
-        for shot in shots:
-            if shot.image == batch.indices[0]:
-                sample = dataset[batch]
-                assert sample["crop_top_left"][0].tolist() == list(shot.offset)
-                assert sample["target_size"][0].tolist() == list(shot.bucket)
-    for shot in shots:
+    for shot in most_cropped(manifest, plan, 6, reader_of(manifest)):
         head, content = shot.picture.split(",")
         assert head == "data:image/webp;base64"
         picture = Image.open(io.BytesIO(base64.b64decode(content)))
         assert max(picture.size) == 360
         height, width = shot.original
         assert picture.width / picture.height == pytest.approx(width / height, rel=0.01)
-        # the colours of the picture, corner by corner
+        # the colours of the picture, place by place
         whole = Image.open(manifest.path(shot.image)).resize(picture.size)
         assert np.abs(np.asarray(whole, int) - np.asarray(picture, int)).mean() < 12
 
@@ -283,7 +312,7 @@ def test_a_file_that_fails_shows_its_reason(tmp_path):
     files[1].write_bytes(files[1].read_bytes()[:60])
     Image.new("RGB", (50, 60)).save(files[2])
     plan = plan_buckets(manifest.sizes, rule="list", sizes=[[64, 64]])
-    shots = most_cropped(manifest, plan, 24)
+    shots = most_cropped(manifest, plan, 24, reader_of(manifest))
     assert [bool(shot.picture) for shot in shots] == [False, False, False, True]
     reasons = [shot.reason for shot in shots]
     assert "No such file" in reasons[0]
@@ -295,7 +324,7 @@ def test_a_file_that_fails_shows_its_reason(tmp_path):
 def test_images_that_lose_nothing_are_not_shown(tmp_path):
     folder = paint(tmp_path / "images", 4, sizes=[(64, 64)])
     manifest = scan(folder, cache_dir=tmp_path / "cache")
-    assert most_cropped(manifest, plan_buckets(manifest.sizes), 24) == []
+    assert most_cropped(manifest, plan_buckets(manifest.sizes), 24, reader_of(manifest)) == []
 
 
 # -- the page --------------------------------------------------------------------------------------
@@ -361,3 +390,23 @@ def test_every_kind_of_plan_has_a_page(tmp_path, keywords):
 def test_no_images_make_a_page_too(tmp_path):
     document = page(manifest_of(tmp_path, []), BucketBatchSampler(plan_buckets([]), batch_size=2))
     assert "<h1>0 images in 0 shapes</h1>" in document
+
+
+@pytest.mark.parametrize(
+    ("fit", "words", "scale"),
+    [
+        ("crop", "that the crop removes", 1.6),
+        ("pad", "the share of the bucket that stays empty", 0.8),
+        ("stretch", "one side is squeezed", 1.6),
+    ],
+)
+def test_a_page_says_what_its_numbers_mean(tmp_path, fit, words, scale):
+    manifest = manifest_of(tmp_path, [(40, 80)])
+    plan = plan_buckets(manifest.sizes, rule="list", sizes=[[64, 64]])
+    sampler = BucketBatchSampler(plan, batch_size=1)
+    document = page(manifest, sampler, reader=reader_of(manifest, fit=fit))
+    assert words in document
+    data = json.loads(re.search(r'id="data">(.*?)</script>', document, re.DOTALL)[1])
+    assert data["lists"][0]["rows"][0][6] == scale
+    enlarged = facts.the_numbers(manifest, sampler, fit=fit)["Buckets"][3]
+    assert enlarged.value == str(int(scale > 1))
