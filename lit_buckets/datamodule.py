@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
@@ -162,17 +161,6 @@ class BucketDataModule(LightningDataModule):
         images = self._of(stage)
         rows = plan_rows(self.config, stage, images, paths=images.manifest.paths)
         ledger.write_rows(rows, file)
-
-    def rows_of(self, stage: Stage) -> pa.Table:
-        """What happens to each image of a stage, one row an image, without its path.
-
-        Args:
-            stage: train, val, test or predict.
-
-        Returns:
-            A table as :func:`lit_buckets.plan.ledger.rows`.
-        """
-        return plan_rows(self.config, stage, self._of(stage))
 
     def write_report(
         self, file: str | os.PathLike[str], stage: Stage = "train", ranks: int = 1

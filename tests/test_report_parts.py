@@ -19,12 +19,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lit_buckets import BucketBatchSampler, BucketDataset, Manifest, plan_buckets, scan
+from lit_buckets import (
+    BucketBatchSampler,
+    BucketDataset,
+    BucketPlan,
+    Manifest,
+    plan_buckets,
+    scan,
+)
 from lit_buckets.pixels.sample import SampleReader
 from lit_buckets.report import facts, figures, listing
 from lit_buckets.report.html import page
+from lit_buckets.report.losses import curve_of, loss_of, spread_of
 from lit_buckets.report.svg import HEIGHT, WIDTH
-from lit_buckets.report.thumbnails import most_cropped
+from lit_buckets.report.thumbnails import Thumbnail, greatest_losses
 
 side = st.integers(16, 3000)
 image_sizes = st.lists(st.tuples(side, side), max_size=30)
@@ -96,17 +104,18 @@ def test_other_numbers_of_ranks_are_counted_as_their_samplers_do():
 def test_a_curve_of_the_plans_own_shapes():
     sizes = np.random.default_rng(1).integers(200, 900, (200, 2))
     plan = plan_buckets(sizes, repeats=np.arange(200) % 3 + 1)
-    curve = facts.curve_of(plan).points
+    loss = loss_of(plan)
+    curve = curve_of(loss, plan).points
     losses = list(curve.values())
     assert list(curve) == list(range(1, len(curve) + 1))
     assert losses == sorted(losses, reverse=True)
-    own = facts.curve_of(plan).loss
+    own = curve_of(loss, plan).mean
     assert own == pytest.approx(np.average(plan.crop_loss, weights=plan.repeats))
     assert losses[-1] <= own  # the rule fit rounds sides, and cuts more
     # a limited plan chooses from more shapes
     for count in (1, 3, 6):
         limited = plan_buckets(sizes, repeats=plan.repeats, max_buckets=count)
-        assert facts.curve_of(limited).points is limited.curve
+        assert curve_of(loss_of(limited), limited).points is limited.curve
         assert limited.curve[count] <= curve[count] + 1e-9
 
 
@@ -118,7 +127,8 @@ def test_a_curve_of_the_plans_own_shapes():
     ],
 )
 def test_where_there_is_no_curve(keywords, why):
-    curve = facts.curve_of(plan_buckets([(512, 512), (100, 90)], **keywords))
+    plan = plan_buckets([(512, 512), (100, 90)], **keywords)
+    curve = curve_of(loss_of(plan), plan)
     assert not curve.points
     assert why in curve.note
 
@@ -134,7 +144,7 @@ def test_each_image_is_listed_once_with_what_the_plan_says(tmp_path_factory, siz
         sizes, min_images=2, small_bucket="exclude", max_crop=0.1, upscale=upscale, divisor=128
     )
     sampler = BucketBatchSampler(plan, batch_size=3, short_batch=short)
-    lists = listing.listings(manifest, sampler, listing.fates_of(sampler))
+    lists = listing.listings(manifest, sampler, listing.fates_of(sampler), plan.crop_loss)
     rows = {row[0]: (each.fate, row) for each in lists for row in each.rows}
     assert sum(len(each.rows) for each in lists) == len(rows) == len(sizes) + 2
     assert all(each.total == len(each.rows) > 0 for each in lists)
@@ -159,16 +169,14 @@ def test_each_image_is_listed_once_with_what_the_plan_says(tmp_path_factory, siz
 def test_lists_are_bounded_in_rows_and_bytes(tmp_path, monkeypatch):
     manifest = manifest_of(tmp_path, [(64, 64 + number) for number in range(50)], refused=9)
     sampler = BucketBatchSampler(plan_buckets(manifest.sizes), batch_size=4)
-    fates = listing.fates_of(sampler)
+    given = (manifest, sampler, listing.fates_of(sampler), sampler.plan.crop_loss)
     monkeypatch.setattr(listing, "MOST_ROWS", 5)
-    refused, used = listing.listings(manifest, sampler, fates)
+    refused, used = listing.listings(*given)
     assert (refused.total, len(refused.rows), used.total, len(used.rows)) == (9, 5, 50, 5)
     losses = [row[5] for row in used.rows]
     assert losses == pytest.approx(sorted(sampler.plan.crop_loss, reverse=True)[:5], abs=1e-4)
     monkeypatch.setattr(listing, "MOST_BYTES", 100)
-    assert all(
-        len(json.dumps(each.rows)) <= 110 for each in listing.listings(manifest, sampler, fates)
-    )
+    assert all(len(json.dumps(each.rows)) <= 110 for each in listing.listings(*given))
 
 
 # -- figures ---------------------------------------------------------------------------------------
@@ -201,7 +209,7 @@ def inside(svg: str) -> bool:
 def test_figures_hold_every_image_and_bucket(sizes):
     plan = plan_buckets(sizes, min_images=2)
     sampler = BucketBatchSampler(plan, batch_size=2)
-    moved = np.array([each.moved for each in facts.bucket_sums(sampler)], dtype=int)
+    moved = np.array([each.moved for each in facts.bucket_sums(sampler, plan.crop_loss)], dtype=int)
     drawing = figures.size_map(plan.sizes, plan.bucket_sizes, plan.counts)
     assert len(marks(drawing, "point")) == len(sizes)
     assert len(marks(drawing, "bucket")) == len(plan.bucket_sizes)
@@ -216,7 +224,7 @@ def test_figures_hold_every_image_and_bucket(sizes):
     losses = figures.loss_histogram(plan.crop_loss)
     assert total(marks(losses, "bar")) == len(sizes)
     assert all(map(inside, (drawing, bars, losses)))
-    curve = facts.curve_of(plan).points
+    curve = curve_of(loss_of(plan), plan).points
     if curve:
         drawing = figures.loss_curve(curve, len(plan.bucket_sizes), plan.crop_loss.mean())
         assert len(marks(drawing, "dot")) == len(curve)
@@ -250,15 +258,14 @@ def test_bars_are_in_proportion():
 # -- thumbnails ------------------------------------------------------------------------------------
 
 
-def reader_of(manifest: Manifest, **options) -> SampleReader:
-    return SampleReader(manifest=manifest, paired={}, **options)
+def shots_of(manifest: Manifest, plan: BucketPlan, count: int = 24) -> list[Thumbnail]:
+    reader = SampleReader(manifest=manifest)
+    return greatest_losses(manifest, plan, plan.crop_loss, count, reader)
 
 
 @pytest.mark.parametrize("crop", ["center", "bottom", "focus"])
-@pytest.mark.parametrize(
-    ("fit", "native"), [("crop", False), ("crop", True), ("pad", False), ("stretch", False)]
-)
-def test_the_frame_is_where_the_dataset_puts_the_picture(tmp_path, fit, native, crop):
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch", "native"])
+def test_the_frame_is_where_the_dataset_puts_the_picture(tmp_path, fit, crop):
     paint(tmp_path / "images", 14)
     found = scan(tmp_path / "images", cache_dir=tmp_path / "cache")
     manifest = Manifest.write(
@@ -266,12 +273,15 @@ def test_the_frame_is_where_the_dataset_puts_the_picture(tmp_path, fit, native, 
         found.table.append_column("x", [[0.9] * 14]).append_column("y", [[0.2] * 14]),
         sources=found.sources,
     )
-    keywords = {"rule": "native", "trim": True} if native else {"max_area": 64**2, "max_buckets": 2}
+    keywords = {"max_area": 64**2, "max_buckets": 2, "fit": fit}
+    if fit == "native":
+        keywords = {"rule": "native", "trim": True}
     plan = plan_buckets(manifest.sizes, divisor=32, **keywords)
-    options = {"fit": fit, "crop": crop, "focus": ("x", "y") if crop == "focus" else ()}
-    dataset = BucketDataset(manifest=manifest, plan=plan, **options)
-    shots = most_cropped(manifest, plan, 6, dataset.reader)
-    assert [shot.loss for shot in shots] == sorted(plan.crop_loss, reverse=True)[:6]
+    focus = ("x", "y") if crop == "focus" else ()
+    dataset = BucketDataset(manifest=manifest, plan=plan, crop=crop, focus=focus)
+    losses = loss_of(plan).values
+    shots = greatest_losses(manifest, plan, losses, 6, dataset.reader)
+    assert [shot.loss for shot in shots] == sorted(losses, reverse=True)[:6]
     samples = {}
     for batch in BucketBatchSampler(plan, batch_size=1):
         samples[int(batch.indices[0])] = dataset[batch]
@@ -284,6 +294,7 @@ def test_the_frame_is_where_the_dataset_puts_the_picture(tmp_path, fit, native, 
             down, across = np.nonzero(sample["mask"][0, 0].numpy())
             assert (-left, -top) == (across.min(), down.min())
             assert resized == (down.max() - down.min() + 1, across.max() - across.min() + 1)
+            assert shot.loss == pytest.approx(1 - sample["mask"].double().mean().item())
         else:
             assert sample["crop_top_left"][0].tolist() == [top, left]
 
@@ -292,7 +303,7 @@ def test_a_thumbnail_is_the_whole_picture(tmp_path):
     paint(tmp_path / "images", 14)
     manifest = scan(tmp_path / "images", cache_dir=tmp_path / "cache")
     plan = plan_buckets(manifest.sizes, max_area=64 * 64, divisor=32, max_buckets=2)
-    for shot in most_cropped(manifest, plan, 6, reader_of(manifest)):
+    for shot in shots_of(manifest, plan, 6):
         head, content = shot.picture.split(",")
         assert head == "data:image/webp;base64"
         picture = Image.open(io.BytesIO(base64.b64decode(content)))
@@ -312,7 +323,7 @@ def test_a_file_that_fails_shows_its_reason(tmp_path):
     files[1].write_bytes(files[1].read_bytes()[:60])
     Image.new("RGB", (50, 60)).save(files[2])
     plan = plan_buckets(manifest.sizes, rule="list", sizes=[[64, 64]])
-    shots = most_cropped(manifest, plan, 24, reader_of(manifest))
+    shots = shots_of(manifest, plan)
     assert [bool(shot.picture) for shot in shots] == [False, False, False, True]
     reasons = [shot.reason for shot in shots]
     assert "No such file" in reasons[0]
@@ -324,7 +335,7 @@ def test_a_file_that_fails_shows_its_reason(tmp_path):
 def test_images_that_lose_nothing_are_not_shown(tmp_path):
     folder = paint(tmp_path / "images", 4, sizes=[(64, 64)])
     manifest = scan(folder, cache_dir=tmp_path / "cache")
-    assert most_cropped(manifest, plan_buckets(manifest.sizes), 24, reader_of(manifest)) == []
+    assert shots_of(manifest, plan_buckets(manifest.sizes)) == []
 
 
 # -- the page --------------------------------------------------------------------------------------
@@ -393,20 +404,25 @@ def test_no_images_make_a_page_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fit", "words", "scale"),
-    [
-        ("crop", "that the crop removes", 1.6),
-        ("pad", "the share of the bucket that stays empty", 0.8),
-        ("stretch", "one side is squeezed", 1.6),
-    ],
+    ("fit", "name", "scale"),
+    [("crop", "crop loss", 1.6), ("pad", "padding", 0.8), ("stretch", "stretch", 1.6)],
 )
-def test_a_page_says_what_its_numbers_mean(tmp_path, fit, words, scale):
-    manifest = manifest_of(tmp_path, [(40, 80)])
-    plan = plan_buckets(manifest.sizes, rule="list", sizes=[[64, 64]])
+def test_a_page_says_what_images_lose(tmp_path, fit, name, scale):
+    manifest = manifest_of(tmp_path, [(40, 80), (64, 64)])
+    plan = plan_buckets(manifest.sizes, rule="list", sizes=[[64, 64]], fit=fit)
     sampler = BucketBatchSampler(plan, batch_size=1)
-    document = page(manifest, sampler, reader=reader_of(manifest, fit=fit))
-    assert words in document
+    document = page(manifest, sampler)
+    loss = loss_of(plan)
+    assert loss.values.tolist() == [0.5, 0]
+    assert spread_of(loss, plan).startswith(f"{name.capitalize()}: at most 25.0% in half of the")
+    assert loss.meaning in document
+    assert f"<h2>{name.capitalize()}</h2>" in document
     data = json.loads(re.search(r'id="data">(.*?)</script>', document, re.DOTALL)[1])
-    assert data["lists"][0]["rows"][0][6] == scale
-    enlarged = facts.the_numbers(manifest, sampler, fit=fit)["Buckets"][3]
-    assert enlarged.value == str(int(scale > 1))
+    assert data["loss"] == name
+    assert [row[5:7] for each in data["lists"] for row in each["rows"]] == [[0.5, scale], [0, 1]]
+    buckets = {
+        number.label: number.value
+        for number in facts.the_numbers(manifest, sampler, loss)["Buckets"]
+    }
+    assert buckets[f"mean {name}"] == "25.0%"
+    assert buckets["enlarged"] == str(int(scale > 1))

@@ -10,34 +10,27 @@ import numpy.typing as npt
 
 from lit_buckets.epoch import Accounting
 from lit_buckets.manifest import Manifest
-from lit_buckets.placement import Fit, resized_sizes
 from lit_buckets.plan import BucketPlan, ledger
-from lit_buckets.plan.fewest import fewest
-from lit_buckets.plan.shapes import one_per_ratio
 from lit_buckets.plan.strata import samples_of
+from lit_buckets.report.losses import Loss
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = [
     "BucketSum",
-    "Curve",
     "Number",
     "OnRanks",
     "SourceSum",
     "bucket_sums",
-    "curve_of",
     "on_ranks",
     "remarks",
     "scales",
     "source_sums",
-    "spread_of_losses",
     "the_numbers",
 ]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
-_MOST_SHAPES = 40  # how far a curve goes that the plan does not hold
-_ONE_RESOLUTION = 2  # largest quotient of the areas of buckets that may be compared by ratio alone
 _RANKS = (1, 2, 4, 8, 16, 32, 64)
 _FULL_ENOUGH, _MUCH_SHARED = 0.8, 0.1
 
@@ -59,7 +52,7 @@ class BucketSum(NamedTuple):
     images: int
     samples: int  #: in an epoch
     batches: int  #: in an epoch, over all ranks
-    crop_loss: float  #: mean over its images
+    loss: float  #: mean over its images
     moved: int  #: images that were moved there
 
 
@@ -81,23 +74,15 @@ class OnRanks(NamedTuple):
     chosen: bool  #: whether the report is about this number
 
 
-class Curve(NamedTuple):
-    """The least mean crop loss by number of shapes, and what to know of it."""
-
-    points: Mapping[int, float]  #: empty where there is no such curve
-    loss: float  #: mean of the plan itself, over samples
-    note: str
-
-
 def the_numbers(
-    manifest: Manifest, sampler: BucketBatchSampler, *, fit: Fit = "crop"
+    manifest: Manifest, sampler: BucketBatchSampler, loss: Loss
 ) -> dict[str, list[Number]]:
     """The numbers on top of a report.
 
     Args:
         manifest: The images.
         sampler: Their sampler, for the number of ranks that the report is about.
-        fit: How images get their bucket's size.
+        loss: What they lose to their buckets.
 
     Returns:
         Numbers under the headings of their groups.
@@ -107,8 +92,9 @@ def the_numbers(
     rows = np.flatnonzero(plan.bucket_of >= 0)
     used = len(rows) if plan.image is None else len(np.unique(plan.image[rows]))
     several = f"{len(rows):,} with their resolutions" * (len(rows) > used)
-    losses, never = told["crop_loss"], _never_come(sampler)
-    enlarged = int((scales(plan, rows, fit) > 1).sum())
+    never, enlarged = _never_come(sampler), int((scales(plan, rows) > 1).sum())
+    losses = loss.values[rows]
+    mean = float(losses.mean()) if len(rows) else 0.0
     images = [
         Number("sized", f"{len(manifest):,}"),
         Number("used", f"{used:,}", f"{never:,} never come" if never else several, never > 0),
@@ -117,7 +103,7 @@ def the_numbers(
     ]
     buckets = [
         Number("shapes", f"{len(plan.bucket_sizes):,}"),
-        Number("mean crop loss", f"{losses['mean']:.1%}", f"{losses['largest']:.1%} at most"),
+        Number(f"mean {loss.name}", f"{mean:.1%}", f"{losses.max(initial=0):.1%} at most"),
         Number("moved", f"{told['moved']:,}", "from small buckets"),
         Number("enlarged", f"{enlarged:,}", _share(enlarged, len(rows))),
     ]
@@ -131,23 +117,17 @@ def the_numbers(
     return {"Images": images, "Buckets": buckets, "An epoch": epoch}
 
 
-def scales(plan: BucketPlan, rows: IntArray, fit: Fit = "crop") -> FloatArray:
+def scales(plan: BucketPlan, rows: IntArray) -> FloatArray:
     """By how much pictures are resized.
 
     Args:
         plan: The plan.
         rows: (R,) some of its rows, each of which has a bucket.
-        fit: How images get their bucket's size.
 
     Returns:
-        (R,) the longer of both sides' quotients, resized by original.
+        (R,) the larger of both sides' quotients, resized by original.
     """
-    if fit == "crop":
-        resized = plan.resized(rows)
-    else:
-        buckets = plan.bucket_sizes[plan.bucket_of[rows]].reshape(-1, 2)
-        resized = resized_sizes(plan.sizes[rows], buckets, fit)
-    return np.asarray((resized / plan.sizes[rows]).max(axis=1, initial=0))
+    return np.asarray((plan.resized(rows) / plan.sizes[rows]).max(axis=1, initial=0))
 
 
 def remarks(manifest: Manifest, sampler: BucketBatchSampler, cut: int) -> list[str]:
@@ -182,12 +162,17 @@ def remarks(manifest: Manifest, sampler: BucketBatchSampler, cut: int) -> list[s
     return sentences
 
 
-def bucket_sums(sampler: BucketBatchSampler) -> list[BucketSum]:
-    """What is in each bucket, in the order of the plan."""
+def bucket_sums(sampler: BucketBatchSampler, losses: FloatArray) -> list[BucketSum]:
+    """What is in each bucket, in the order of the plan.
+
+    Args:
+        sampler: The sampler of the images.
+        losses: (N,) what each row of the plan loses.
+    """
     plan = sampler.plan
     buckets = len(plan.bucket_sizes)
     used = plan.bucket_of >= 0
-    loss = np.bincount(plan.bucket_of[used], plan.crop_loss[used], minlength=buckets)
+    loss = np.bincount(plan.bucket_of[used], losses[used], minlength=buckets)
     columns = (
         *plan.bucket_sizes.T.tolist(),
         plan.counts.tolist(),
@@ -228,59 +213,6 @@ def on_ranks(sampler: BucketBatchSampler) -> list[OnRanks]:
         OnRanks(ranks, _elsewhere(sampler, ranks).accounting(), ranks == sampler.num_replicas)
         for ranks in numbers
     ]
-
-
-def curve_of(plan: BucketPlan) -> Curve:
-    """What fewer shapes would cut.
-
-    Args:
-        plan: The plan; where the number of its buckets is limited it has the curve already.
-            Otherwise the best of its own shapes are found, if they are of one resolution.
-
-    Returns:
-        The curve, with at most 40 points where it has to be found.
-    """
-    used = plan.bucket_of >= 0
-    weights = np.ones(len(plan), dtype=np.int64) if plan.repeats is None else plan.repeats
-    samples = int(weights[used].sum())
-    loss = float((plan.crop_loss * weights)[used].sum()) / max(samples, 1)
-    often = ", repeats counted" if (weights[used] > 1).any() else ""
-    here = f"This plan has {len(plan.bucket_sizes):,} shapes and cuts {loss:.1%}{often}."
-    if plan.curve:
-        rest = "The curve is the least that any such set cuts, before sides are whole pixels."
-        return Curve(plan.curve, loss, f"{here} {rest}")
-    areas = plan.bucket_sizes.prod(axis=1)
-    if not len(areas) or plan.fit == "native":
-        native = plan.fit == "native"
-        return Curve({}, loss, f"{here} Images keep their pixels." if native else here)
-    if plan.resolutions or areas.max() >= _ONE_RESOLUTION * areas.min():
-        return Curve(
-            {},
-            loss,
-            f"{here} Buckets of {areas.min():,} to {areas.max():,} pixels do not take one "
-            "another's images, so there is no one curve. With max_buckets a plan has its own.",
-        )
-    shapes = one_per_ratio(plan.bucket_sizes)
-    best = fewest(plan.sizes[used], shapes, min(_MOST_SHAPES, len(shapes)), weights[used])
-    return Curve(
-        {number: float(total) / samples for number, total in enumerate(best.curve, start=1)},
-        loss,
-        f"{here} The curve is what the best of them would cut if each image took the one that "
-        "keeps most of it. That is what max_buckets does, and it has more to choose from.",
-    )
-
-
-def spread_of_losses(plan: BucketPlan) -> str:
-    """How the crop losses of all images spread, in a sentence."""
-    losses = plan.crop_loss[plan.bucket_of >= 0]
-    if not len(losses):
-        return "There is no image."
-    half, most = np.quantile(losses, [0.5, 0.95])
-    untouched = np.count_nonzero(losses == 0) / len(losses)
-    return (
-        f"Half of the images lose at most {half:.1%}, 95% at most {most:.1%}; {untouched:.0%} lose "
-        "nothing."
-    )
 
 
 def _elsewhere(sampler: BucketBatchSampler, ranks: int) -> BucketBatchSampler:

@@ -139,11 +139,12 @@ def bucket_bars(bucket_sizes: IntArray, counts: IntArray, moved: IntArray) -> Ma
     return chart.markup()
 
 
-def loss_histogram(losses: FloatArray) -> Markup:
+def loss_histogram(losses: FloatArray, name: str = "crop loss") -> Markup:
     """How much is cut from how many images.
 
     Args:
-        losses: (M,) crop losses, in [0, 1).
+        losses: (M,) what images lose, in [0, 1).
+        name: What to call it.
 
     Returns:
         A chart with bars of equal width, and a line at the mean.
@@ -155,12 +156,13 @@ def loss_histogram(losses: FloatArray) -> Markup:
     most = max(int(images.max(initial=1)), 1)
     mean = float(losses.mean()) if losses.size else 0.0
     chart = Chart(
-        f"Crop loss of {len(losses):,} images: {mean:.1%} on average, {largest:.1%} at most.",
+        f"{name.capitalize()} of {len(losses):,} images: {mean:.1%} on average, "
+        f"{largest:.1%} at most.",
         Scale(0, bins * width),
         Scale(0, most),
     )
     chart.axes(
-        "crop loss",
+        name,
         [(value, f"{value * 100:g}%") for value in even_ticks(0, bins * width, 8)],
         "images",
         _counts(most),
@@ -179,13 +181,16 @@ def loss_histogram(losses: FloatArray) -> Markup:
     return chart.markup()
 
 
-def loss_curve(curve: Mapping[int, float], shapes: int, loss: float) -> Markup:
-    """What more or fewer shapes would cut, and what the plan does.
+def loss_curve(
+    curve: Mapping[int, float], shapes: int, loss: float, name: str = "crop loss"
+) -> Markup:
+    """What more or fewer shapes would lose, and what the plan does.
 
     Args:
-        curve: Least mean crop loss by number of shapes, at least one point.
+        curve: Least mean loss by number of shapes, at least one point.
         shapes: How many shapes the plan has.
-        loss: The mean crop loss of the plan.
+        loss: The mean loss of the plan.
+        name: What to call it.
 
     Returns:
         A chart with a point for each number, and one for the plan if it is not far beyond them.
@@ -195,15 +200,15 @@ def loss_curve(curve: Mapping[int, float], shapes: int, loss: float) -> Markup:
     x = Scale(float(numbers.min()) - 0.5, float(max(numbers.max(), shapes if near else 0)) + 0.5)
     y = Scale(0, 1.05 * max(float(losses.max()), loss * near, 0.001))
     chart = Chart(
-        f"Least mean crop loss with {numbers.min()} to {numbers.max()} shapes: "
-        f"{losses[0]:.1%} to {losses[-1]:.1%}. This plan has {shapes:,} and cuts {loss:.1%}.",
+        f"Least mean {name} with {numbers.min()} to {numbers.max()} shapes: "
+        f"{losses[0]:.1%} to {losses[-1]:.1%}. This plan has {shapes:,}: {loss:.1%}.",
         x,
         y,
     )
     chart.axes(
         "number of shapes",
         [(value, f"{value:g}") for value in even_ticks(x.low, x.high, 8) if value % 1 == 0],
-        "mean crop loss",
+        f"mean {name}",
         [(value, f"{value * 100:g}%") for value in even_ticks(0, y.high)],
     )
     across, up = chart.x(numbers), chart.y(losses)

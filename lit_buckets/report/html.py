@@ -27,8 +27,9 @@ from lit_buckets.pixels.sample import SampleReader
 from lit_buckets.plan import BucketPlan
 from lit_buckets.report import facts, figures
 from lit_buckets.report.listing import FATES, MOST_ROWS, Listing, common_root, fates_of, listings
+from lit_buckets.report.losses import Curve, Loss, curve_of, loss_of, spread_of
 from lit_buckets.report.tables import accounting_line, resolutions_line
-from lit_buckets.report.thumbnails import most_cropped
+from lit_buckets.report.thumbnails import greatest_losses
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = ["HasImages", "page", "write_page", "write_report"]
@@ -112,35 +113,41 @@ def page(
         The document; the same for the same arguments.
     """
     plan = sampler.plan
-    reader = reader or SampleReader(manifest=manifest, paired={})
+    reader = reader or SampleReader(manifest=manifest)
     fates = fates_of(sampler)
-    lists = listings(manifest, sampler, fates, fit=reader.fit)
-    curve = facts.curve_of(plan)
-    buckets = facts.bucket_sums(sampler)
-    worst = most_cropped(manifest, plan, thumbnails, reader)
+    loss = loss_of(plan)
+    lists = listings(manifest, sampler, fates, loss.values)
+    curve = curve_of(loss, plan)
+    buckets = facts.bucket_sums(sampler, loss.values)
+    worst = greatest_losses(manifest, plan, loss.values, thumbnails, reader)
     return _render(
         name=name,
         images=len(manifest),
         shapes=len(plan.bucket_sizes),
-        numbers=facts.the_numbers(manifest, sampler, fit=reader.fit),
+        numbers=facts.the_numbers(manifest, sampler, loss),
         remarks=facts.remarks(manifest, sampler, _count(lists, "cut")),
         epoch=accounting_line(sampler.accounting(), sampler.num_replicas),
         resolutions=resolutions_line(plan),
-        figures=_figures(manifest, plan, buckets, fates, curve),
+        figures=_figures(manifest, plan, buckets, fates, loss, curve),
         moved=len(plan.moved_from),
         density=plan.images > figures.MOST_POINTS,
         most_buckets=figures.MOST_BUCKETS,
         shades=range(1, figures.SHADES + 1),
-        spread=facts.spread_of_losses(plan),
+        loss=loss,
+        spread=spread_of(loss, plan),
         curve=curve,
-        fit=reader.fit,
+        fit=plan.fit,
         crop=reader.crop,
         thumbnails=[(w, manifest.path(w.image), manifest.caption(w.image)) for w in worst],
         sources=facts.source_sums(manifest, plan),
         on_ranks=facts.on_ranks(sampler),
         root=common_root(manifest),
         lists=lists,
-        data={"buckets": _fullest(buckets), "lists": [each._asdict() for each in lists]},
+        data={
+            "loss": loss.name,
+            "buckets": _fullest(buckets),
+            "lists": [each._asdict() for each in lists],
+        },
         settings=settings or {},
         plan=plan.hash,
         dataset=plan.dataset,
@@ -185,7 +192,8 @@ def _figures(
     plan: BucketPlan,
     buckets: list[facts.BucketSum],
     fates: npt.NDArray[np.int8],
-    curve: facts.Curve,
+    loss: Loss,
+    curve: Curve,
 ) -> dict[str, Markup]:
     # where images come at several resolutions, each is drawn once
     rows = np.arange(len(plan)) if plan.image is None else np.unique(plan.image, True)[1]
@@ -201,10 +209,12 @@ def _figures(
             names=manifest.paths if few else (),
         ),
         "buckets": figures.bucket_bars(plan.bucket_sizes, plan.counts, moved),
-        "losses": figures.loss_histogram(plan.crop_loss[plan.bucket_of >= 0]),
+        "losses": figures.loss_histogram(loss.values[plan.bucket_of >= 0], loss.name),
     }
     if curve.points:
-        drawn["curve"] = figures.loss_curve(curve.points, len(plan.bucket_sizes), curve.loss)
+        drawn["curve"] = figures.loss_curve(
+            curve.points, len(plan.bucket_sizes), curve.mean, loss.name
+        )
     return drawn
 
 

@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lit_buckets.manifest import Manifest
-from lit_buckets.placement import Fit
 from lit_buckets.report.facts import scales
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = ["FATES", "MOST_BYTES", "MOST_ROWS", "Listing", "common_root", "fates_of", "listings"]
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 #: What becomes of an image, and what to call it.
 FATES = {
@@ -47,7 +47,7 @@ MOST_ROWS = 10_000
 #: Most bytes that they take together, as JSON.
 MOST_BYTES = 1_500_000
 
-_BY_LOSS = ("cut", "stays", "moved", "used")  # listed from the most cropped on
+_BY_LOSS = ("cut", "stays", "moved", "used")  # listed from the greatest loss on
 
 
 class Listing(NamedTuple):
@@ -58,7 +58,7 @@ class Listing(NamedTuple):
         title: What to call it.
         total: How many there are.
         rows: The first of them, all where they are few: path, height, width, height and width of
-            the bucket, crop loss, scale (the resized picture's sides over the file's), and what
+            the bucket, loss, scale (the resized picture's sides over the file's), and what
             to say of it. ``None`` is what there is no value for.
     """
 
@@ -85,8 +85,7 @@ def listings(
     manifest: Manifest,
     sampler: BucketBatchSampler,
     fates: npt.NDArray[np.int8],
-    *,
-    fit: Fit = "crop",
+    losses: FloatArray,
 ) -> list[Listing]:
     """Refused files, then the images of every fate that there is.
 
@@ -94,11 +93,11 @@ def listings(
         manifest: The images.
         sampler: Their sampler.
         fates: From :func:`fates_of`.
-        fit: How images get their bucket's size.
+        losses: (N,) what each row of the plan loses to its bucket.
 
     Returns:
-        Rows of at most :data:`MOST_BYTES` and :data:`MOST_ROWS` each; images that are cropped
-        come from the most cropped on, others in the order of the manifest.
+        Rows of at most :data:`MOST_BYTES` and :data:`MOST_ROWS` each; images that lose something
+        come from the greatest loss on, others in the order of the manifest.
     """
     root = common_root(manifest)
     refused = (
@@ -109,8 +108,8 @@ def listings(
     for number, (fate, title) in enumerate(FATES.items()):
         some = np.flatnonzero(fates == number)
         if fate in _BY_LOSS:
-            some = some[np.argsort(-sampler.plan.crop_loss[some], kind="stable")]
-        rows = _rows(some[:MOST_ROWS], manifest, sampler, fate, root, fit)
+            some = some[np.argsort(-losses[some], kind="stable")]
+        rows = _rows(some[:MOST_ROWS], manifest, sampler, fate, root, losses)
         found.append(Listing(fate, title, len(some), _first(rows)))
     return [listing for listing in found if listing.total]
 
@@ -128,12 +127,12 @@ def _rows(
     sampler: BucketBatchSampler,
     fate: str,
     root: str,
-    fit: Fit,
+    losses: FloatArray,
 ) -> Iterator[list[Any]]:
     plan = sampler.plan
     used = plan.bucket_of[some] >= 0
     resized = np.full(len(some), np.nan)
-    resized[used] = scales(plan, some[used], fit)
+    resized[used] = scales(plan, some[used])
     for row, scale in zip(some.tolist(), resized.tolist(), strict=True):
         bucket = int(plan.bucket_of[row])
         there = bucket >= 0
@@ -141,7 +140,7 @@ def _rows(
             manifest.path(plan.image_of(row)).removeprefix(root),
             *plan.sizes[row].tolist(),
             *(plan.bucket_sizes[bucket].tolist() if there else (None, None)),
-            round(float(plan.crop_loss[row]), 4) if there else None,
+            round(float(losses[row]), 4) if there else None,
             round(scale, 3) if there else None,
             _reason(sampler, row, fate),
         ]

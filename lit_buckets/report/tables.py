@@ -185,11 +185,11 @@ def _rows(sampler: BucketBatchSampler) -> list[tuple[str, ...]]:
             f"{bucket.images:,}",
             f"{bucket.samples:,}",
             f"{bucket.batches:,}",
-            f"{bucket.crop_loss:.1%}",
+            f"{bucket.loss:.1%}",
             f"{bucket.moved:,}",
             "",
         )
-        for bucket in bucket_sums(sampler)
+        for bucket in bucket_sums(sampler, sampler.plan.crop_loss)
     ]
 
 

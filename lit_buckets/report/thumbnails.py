@@ -7,6 +7,7 @@ import io
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from lit_buckets.geometry import Size
@@ -16,7 +17,9 @@ from lit_buckets.pixels.sample import SampleReader
 from lit_buckets.placement import Placement
 from lit_buckets.plan import BucketPlan
 
-__all__ = ["Thumbnail", "most_cropped"]
+__all__ = ["Thumbnail", "greatest_losses"]
+
+FloatArray = npt.NDArray[np.float64]
 
 _SIDE = 360  # pixels of a thumbnail's longer side: sharp where screens have two for one
 _QUALITY = 70
@@ -31,7 +34,7 @@ class Thumbnail(NamedTuple):
         reason: Why it cannot; "" where it can.
         original: Size of the file, in pixels.
         placement: How it is resized and placed; in the middle, where a crop is random.
-        loss: Crop loss of the image.
+        loss: What the image loses.
     """
 
     image: int
@@ -58,32 +61,33 @@ class Thumbnail(NamedTuple):
         return first, begin, right - first, bottom - begin
 
 
-def most_cropped(
-    manifest: Manifest, plan: BucketPlan, count: int, reader: SampleReader
+def greatest_losses(
+    manifest: Manifest, plan: BucketPlan, losses: FloatArray, count: int, reader: SampleReader
 ) -> list[Thumbnail]:
     """Thumbnails of the images that lose most, from the worst on.
 
     Args:
         manifest: The images.
         plan: What becomes of them.
+        losses: (N,) what each row of the plan loses to its bucket.
         count: At most so many; images that lose nothing are never among them.
         reader: How they are decoded and placed.
 
     Returns:
         One for each image; a file that cannot be decoded has a reason in place of a picture.
     """
-    worst = np.argsort(-plan.crop_loss, kind="stable")[:count]
+    worst = np.argsort(-losses, kind="stable")[:count]
     found = []
-    for row in worst[plan.crop_loss[worst] > 0].tolist():
+    for row in worst[losses[worst] > 0].tolist():
         image = plan.image_of(row)
         original = Size(*plan.sizes[row].tolist())
         bucket = Size(*plan.bucket_sizes[plan.bucket_of[row]].tolist())
-        placement = reader.placement(image, bucket, resized=original if plan.native else None)
+        placement = reader.placement(image, bucket, fit=plan.fit)
         try:
             picture, reason = _picture(manifest, image, original, reader), ""
         except DecodeError as error:
             picture, reason = "", error.reason
-        loss = float(plan.crop_loss[row])
+        loss = float(losses[row])
         found.append(Thumbnail(image, picture, reason, original, placement, loss))
     return found
 

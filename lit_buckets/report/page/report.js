@@ -28,7 +28,7 @@ const columns = {
     { title: "images", value: (row) => row[2], text: (row) => count.format(row[2]), number: true },
     { title: "samples", value: (row) => row[3], text: (row) => count.format(row[3]), number: true },
     { title: "batches", value: (row) => row[4], text: (row) => count.format(row[4]), number: true },
-    { title: "crop loss", value: (row) => row[5], text: (row) => share(row[5]), number: true },
+    { title: data.loss, value: (row) => row[5], text: (row) => share(row[5]), number: true },
     { title: "moved here", value: (row) => row[6], text: (row) => count.format(row[6]), number: true },
   ],
   images: [
@@ -36,7 +36,7 @@ const columns = {
     { title: "what", value: (row) => row.place, text: (row) => (row.fate === "used" ? "" : row.title) },
     { title: "size", value: (row) => row[1] && row[1] * row[2], text: (row) => size(row[1], row[2]), number: true },
     { title: "bucket", value: (row) => row[3] && row[3] * 1e6 + row[4], text: (row) => size(row[3], row[4]), number: true },
-    { title: "cut", value: (row) => row[5], text: (row) => (row[5] === null ? "" : share(row[5])), number: true },
+    { title: data.loss, value: (row) => row[5], text: (row) => (row[5] === null ? "" : share(row[5])), number: true },
     { title: "scale", value: (row) => row[6], text: (row) => (row[6] === null ? "" : (row[6] * 100).toFixed(0) + "%"), number: true },
     { title: "why", value: (row) => row[7], text: (row) => row[7], long: true },
   ],
