@@ -158,7 +158,8 @@ class DataConfig:
     max_failures: int = field(
         default=100,
         metadata=about(
-            "Files that may fail in decoding before replacing them stops the run.", Interval(0)
+            "Files that may fail in decoding, on each rank, before one more stops the run.",
+            Interval(0),
         ),
     )
     max_image_pixels: int = field(

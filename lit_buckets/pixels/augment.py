@@ -18,6 +18,7 @@ from torchvision.tv_tensors import Image, Mask
 
 from lit_buckets.geometry import Size
 from lit_buckets.pixels.sample import Kind, Sample
+from lit_buckets.pixels.transforms import NO_LABEL
 
 __all__ = ["Transform", "apply_transform", "augment", "check_augment", "seeded"]
 
@@ -42,7 +43,7 @@ def seeded(key: int) -> Iterator[None]:
         random.setstate(states[2])
 
 
-def augment(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) -> Sample:
+def augment(sample: Sample, transforms: Sequence[Callable[[Any], Any]]) -> Sample:
     """Apply transforms of torchvision v2 to the image, its mask and its paired images jointly.
 
     Args:
@@ -50,7 +51,7 @@ def augment(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) 
         transforms: In the order in which they are applied.
 
     Returns:
-        The sample with new tensors.
+        The sample with new tensors. Labels are `NO_LABEL` where there is no picture any more.
 
     Raises:
         ValueError: If one fails, or what comes out could not stand in a batch.
@@ -66,11 +67,16 @@ def augment(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) 
     return _checked(sample, moved)
 
 
-def _moved(sample: Sample, transforms: Sequence[Callable[[Tensors], Tensors]]) -> Any:
-    """What comes out, whatever it is."""
+def _moved(sample: Sample, transforms: Sequence[Callable[[Any], Any]]) -> Any:
+    """What comes out, whatever it is; `NO_LABEL` where a label map was moved away."""
     tensors: Any = {"image": Image(sample.image.contiguous()), **_tensors(sample.fields)}
+    labels = [name for name, tensor in tensors.items() if tensor.dtype == torch.int64]
+    # what transforms fill up is false here, whatever they fill labels with
+    inside = Mask(torch.ones(sample.image.shape[-2:], dtype=torch.bool)) if labels else None
     for transform in transforms:
-        tensors = transform(tensors)
+        tensors, inside = transform((tensors, inside))
+    for name in labels:
+        tensors[name] = tensors[name].where(inside, NO_LABEL)
     return tensors
 
 
@@ -104,7 +110,7 @@ def apply_transform(sample: Sample, transform: Transform) -> Sample:
 
 
 def check_augment(
-    transforms: Sequence[Callable[[Tensors], Tensors]],
+    transforms: Sequence[Callable[[Any], Any]],
     sizes: Sequence[Size],
     *,
     mask: bool = False,
