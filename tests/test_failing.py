@@ -156,12 +156,13 @@ def test_a_killed_worker_ends_the_epoch_with_a_clear_error(tmp_path, persistent)
     options = {"persistent_workers": persistent}
     dm = module_of(folder, tmp_path, transform=Killed(7), loader=options)
     loader = dm.loader("train")
-    with pytest.raises(
-        DataError, match=r"a worker of the loader died; DataLoader worker \(pid"
-    ) as e:
+    with pytest.raises(DataError) as error:
         list(loader)
-    assert "Killed" in str(e.value)
-    assert "lower loader.num_workers or loader.prefetch_factor" in str(e.value)
+    message = str(error.value)
+    assert message.startswith("a worker of the loader died; DataLoader worker (pid")
+    # torch names the signal where it hears of it first
+    assert "is killed by signal: Killed" in message or "exited unexpectedly" in message
+    assert "lower loader.num_workers or loader.prefetch_factor" in message
 
 
 JOB = """
