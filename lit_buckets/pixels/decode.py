@@ -90,8 +90,8 @@ def decode(
     Args:
         source: A file's path, or its content.
         name: What to call the content in errors; its suffix tells that it is a TGA.
-        wanted: Displayed size that the picture will be resized to, in pixels. A JPEG is then
-            decoded at a scale. ``None`` = full scale.
+        wanted: Displayed size that the picture will be resized to, in pixels. A JPEG of grey or
+            colour is then decoded at a scale. ``None`` = full scale.
         quality: How much larger than wanted a JPEG stays; see
             :func:`lit_buckets.pixels.jpeg.eighths`.
         icc: Whether colours are converted to sRGB where the file has a profile. A broken profile
@@ -180,6 +180,8 @@ def _scale_of(image: Image.Image, wanted: Size | None, quality: Quality) -> int:
     """8 times the scale that a file is decoded at; scales are chosen along the stored sides."""
     if wanted is None or not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 8
+    if image.mode == "CMYK":
+        return 8  # inks multiply: the mean of colours is not the colour of mean inks
     return eighths(_size_of(image), _turned(wanted, _orientation_of(image)), quality)
 
 
