@@ -28,11 +28,10 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from lit_buckets import Manifest, scan
-from lit_buckets.headers import Job, quiet
+from lit_buckets.headers import Demands, Job, quiet
 from lit_buckets.scan.readers import BATCH, read_in_order
 
 PASSES = 5
-LIMIT = 178_956_970  # pixels
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
 
 
@@ -89,7 +88,7 @@ def with_ours(paths: list[str], workers: int) -> list[tuple[int, int]]:
     batches = (jobs[low : low + BATCH] for low in range(0, len(jobs), BATCH))
     sizes: list[tuple[int, int]] = []
     for heights, widths, *_ in read_in_order(
-        batches, files=10**9, max_image_pixels=LIMIT, workers=workers
+        batches, files=10**9, demands=Demands(), workers=workers
     ):
         sizes += zip(heights, widths, strict=True)
     return sizes

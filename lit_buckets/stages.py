@@ -55,6 +55,9 @@ def scan_stage(config: Config, stage: Stage) -> None:
         cache_dir=data.cache_dir,
         on_unreadable=data.on_unreadable,
         max_image_pixels=data.max_image_pixels,
+        min_image_side=data.min_image_side,
+        max_image_ratio=data.max_image_ratio,
+        verify=data.verify,
     )
     manifests = [manifest]
     if stage == "train" and isinstance(data.val, float):

@@ -121,6 +121,9 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
             "on_error": "replace",
             "max_failures": 100,
             "max_image_pixels": 178956970,
+            "min_image_side": 1,
+            "max_image_ratio": None,
+            "verify": False,
         },
         "buckets": {
             "rule": "fit",
@@ -729,6 +732,8 @@ def test_wrong_types_and_values(override: str, message: str) -> None:
     [
         ("data.max_failures", [0, 1], [-1, 2**63]),
         ("data.max_image_pixels", [1], [0]),
+        ("data.min_image_side", [1, 64], [0]),
+        ("data.max_image_ratio", [1, 1.0, 3.5], [0, 0.99, float("nan")]),
         ("data.val", [1e-9, 0.5, 0.999], [0, 1, -0.5, 2, float("inf")]),
         ("buckets.min_images", [1, 10**6], [0]),
         ("buckets.max_crop", [0, 0.0, 0.999], [-0.001, 1, 1.0]),

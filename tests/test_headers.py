@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, ImageOps, WebPImagePlugin
 
 from lit_buckets.headers import (
     SUFFIXES,
+    Demands,
     FileContent,
     FileRead,
     Header,
@@ -297,8 +298,8 @@ def test_limit_of_pixels_is_ours_and_not_pillows(tmp_path, monkeypatch):
     content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", bytes(9)) + chunk(b"IEND")
     path = stored(tmp_path, "a.png", content)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert read_header(path, max_image_pixels=600_000_000) == (20_000, 30_000, "")
-    assert read_header(path, max_image_pixels=599_999_999) == (
+    assert read_header(path, Demands(600_000_000)) == (20_000, 30_000, "")
+    assert read_header(path, Demands(599_999_999)) == (
         *(0, 0),
         "too many pixels: height 20,000 x width 30,000 = 600,000,000 "
         "exceed max_image_pixels=599,999,999",
@@ -310,7 +311,7 @@ def test_no_side_beyond_32_bits(tmp_path):
     header = chunk(b"IHDR", struct.pack(">2I5B", 2**31, 1, 1, 0, 0, 0, 0))
     content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", bytes(9)) + chunk(b"IEND")
     path = stored(tmp_path, "a.png", content)
-    assert read_header(path, max_image_pixels=2**40).refused
+    assert read_header(path, Demands(2**40)).refused
 
 
 def broken_exif_jpeg() -> bytes:
@@ -354,9 +355,9 @@ def test_stretch_of_a_larger_file(tmp_path, suffix):
     before, after = encoded(".png", image=picture(7, 7)), b"\0" * 5000
     path = stored(tmp_path, "shard.tar", before + content + after)
     job = Job(str(path), "", len(before), len(content), suffix)
-    assert read_files([job], 10**6) == [FileRead(24, 40, "", "")]
+    assert read_files([job], Demands()) == [FileRead(24, 40, "", "")]
     assert read_header_from(MemoryContent(content), suffix=suffix) == (24, 40, "")
-    assert read_files([job._replace(length=0)], 10**6)[0].refused == "empty: 0 bytes"
+    assert read_files([job._replace(length=0)], Demands())[0].refused == "empty: 0 bytes"
 
 
 def test_stretch_that_ends_behind_its_file(tmp_path):
@@ -402,7 +403,7 @@ def test_files_in_order_of_the_jobs(tmp_path):
     image = str(stored(tmp_path, "a.png", encoded(".png")))
     text = str(stored(tmp_path, "a.txt", b"a cat"))
     jobs = [Job(image, text), Job("", text), Job(image, ""), Job(text, "")]
-    assert read_files(jobs, 10**6) == [
+    assert read_files(jobs, Demands()) == [
         FileRead(24, 40, "", "a cat"),
         FileRead(0, 0, "", "a cat"),
         FileRead(24, 40, "", ""),
@@ -445,7 +446,7 @@ def test_no_damage_is_too_much(tmp_path, data):
         content[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=6))
     del content[data.draw(st.integers(len(content) // 4, len(content))) :]
     path = stored(tmp_path, "a.tga", bytes(content))
-    header = read_header(path, max_image_pixels=10**6)
+    header = read_header(path, Demands(10**6))
     assert header.refused == " ".join(header.refused.split())  # one line
     assert (header.height > 0) == (header.width > 0) == (not header.refused)
     if not header.refused:

@@ -166,6 +166,27 @@ class DataConfig:
         default=178956970,
         metadata=about("Largest image, in pixels, that is opened at all.", Interval(1)),
     )
+    min_image_side: int = field(
+        default=1,
+        metadata=about(
+            "Shortest side of an image, in pixels; setup leaves out what is smaller.", Interval(1)
+        ),
+    )
+    max_image_ratio: float | None = field(
+        default=None,
+        metadata=about(
+            "Longest image, as longer side over shorter, that setup does not leave out; "
+            "null for any.",
+            Interval(1),
+        ),
+    )
+    verify: bool = field(
+        default=False,
+        metadata=about(
+            "Whether setup decodes every image once and leaves out what fails; it takes long, "
+            "but never again for the same file."
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

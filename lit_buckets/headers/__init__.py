@@ -1,6 +1,6 @@
 """What the setup pass reads of a file: an image's displayed size from its headers, and a caption.
 
-Pixels are never decoded. Sizes are exactly those that a later decode and
+Pixels are decoded only where that is demanded. Sizes are exactly those that a later decode and
 ``PIL.ImageOps.exif_transpose`` give, with orientations from EXIF and XMP, from metadata that
 follows the pixels (PNG), and from formats that Pillow turns by itself (TIFF, AVIF).
 
@@ -16,6 +16,7 @@ from lit_buckets.headers.pillow import open_image
 from lit_buckets.headers.sizes import (
     MAX_IMAGE_PIXELS,
     UNOPENED,
+    Demands,
     Header,
     read_header,
     read_header_from,
@@ -27,6 +28,7 @@ __all__ = [
     "SUFFIXES",
     "UNOPENED",
     "Content",
+    "Demands",
     "FileContent",
     "FileRead",
     "Header",

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from lit_buckets.headers.formats import quiet
-from lit_buckets.headers.sizes import Header, read_quietly
+from lit_buckets.headers.sizes import Demands, Header, read_quietly
 
 __all__ = ["FileRead", "Job", "read_caption", "read_files", "serve"]
 
@@ -73,15 +73,19 @@ def read_caption(path: str | Path) -> str | None:
     return text.decode("utf-8-sig", errors="replace").strip()
 
 
-def read_files(jobs: Iterable[Job], max_image_pixels: int) -> list[FileRead]:
+def read_files(jobs: Iterable[Job], demands: Demands) -> list[FileRead]:
     """Headers and captions of many files, in the order of the jobs.
 
     Call it within `quiet`, and with threads within one that is around them all.
+
+    Args:
+        jobs: What to read.
+        demands: What each image must be.
     """
     nothing = Header(0, 0)
     return [
         FileRead(
-            *(read_quietly(image, max_image_pixels, offset, length, suffix) if image else nothing),
+            *(read_quietly(image, demands, offset, length, suffix) if image else nothing),
             caption=read_caption(caption) if caption else "",
         )
         for image, caption, offset, length, suffix in jobs
@@ -99,8 +103,8 @@ def serve() -> None:
     Thread(target=_listen, args=[questions], daemon=True).start()
     with quiet():
         for line in iter(questions.get, b""):
-            jobs, max_image_pixels = json.loads(line)
-            found = read_files((Job(*job) for job in jobs), max_image_pixels)
+            jobs, demands = json.loads(line)
+            found = read_files((Job(*job) for job in jobs), Demands(*demands))
             sys.stdout.buffer.write(json.dumps(list(zip(*found, strict=True))).encode() + b"\n")
             sys.stdout.buffer.flush()
 

@@ -14,7 +14,7 @@ from PIL import (  # each registers its format
     Image,
     ImageFile,
     Jpeg2KImagePlugin,  # noqa: F401
-    JpegImagePlugin,  # noqa: F401
+    JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,  # noqa: F401
     TgaImagePlugin,
@@ -28,7 +28,7 @@ from lit_buckets.headers.exif import ORIENTATION, TURNED
 from lit_buckets.headers.formats import FORMATS, TGA_SUFFIXES, UNREADABLE_SUFFIXES
 from lit_buckets.headers.png import MAGIC, MAX_METADATA, METADATA, chunks_after_pixels
 
-__all__ = ["identify", "open_image", "pillow_size"]
+__all__ = ["decoded_size", "identify", "open_image", "pillow_size"]
 
 #: What Pillow keeps of an image beside its pixels: its `info`.
 _Info: TypeAlias = "dict[str | tuple[int, int], object]"
@@ -110,6 +110,27 @@ def pillow_size(content: Content, name: str) -> tuple[int, int]:
     else:
         turned = _is_turned(image)
     return (width, height) if turned else (height, width)
+
+
+def decoded_size(content: Content, suffix: str) -> tuple[int, int]:
+    """Height and width of an image once all of its data are decoded.
+
+    Args:
+        content: The file.
+        suffix: Suffix of its name, with its dot.
+
+    Raises:
+        Exception: Whatever Pillow raises where the image does not decode.
+    """
+    image = open_image(io.BufferedReader(ContentFile(content, float("inf"))), suffix)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        width, height = image.size
+        image.draft(None, (1, 1))  # all data are read, but few pixels made of them
+        image.load()
+    else:
+        image.load()
+        width, height = image.size  # a TIFF is turned by now
+    return (width, height) if _is_turned(image) else (height, width)
 
 
 def _is_turned(image: Image.Image) -> bool:

@@ -17,6 +17,7 @@ from lit_buckets.headers.webp import webp_size
 __all__ = [
     "MAX_IMAGE_PIXELS",
     "UNOPENED",
+    "Demands",
     "Header",
     "read_header",
     "read_header_from",
@@ -43,6 +44,25 @@ _PARSERS: tuple[tuple[bytes, Callable[[Content, bytes], _Size]], ...] = (
 )
 
 
+class Demands(NamedTuple):
+    """What is demanded of an image; one that does not meet it is refused.
+
+    Attributes:
+        max_image_pixels: Largest product of both sides, in pixels.
+        min_image_side: Shortest side, in pixels.
+        max_image_ratio: Longest that an image may be, as longer side over shorter; None for any.
+        decodes: Whether its pixels must decode, which takes a hundred times longer to find out.
+    """
+
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+    min_image_side: int = 1
+    max_image_ratio: float | None = None
+    decodes: bool = False
+
+
+_USUAL = Demands()
+
+
 class Header(NamedTuple):
     """Displayed size of an image file in pixels, or the reason why it is refused.
 
@@ -57,14 +77,14 @@ class Header(NamedTuple):
     refused: str = ""
 
 
-def read_header(path: str | Path, *, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Header:
+def read_header(path: str | Path, demands: Demands = _USUAL) -> Header:
     """Displayed size of an image file, from its headers.
 
-    A file whose pixels are cut short or broken is not noticed here, since none are decoded.
+    A file whose pixels are cut short or broken is noticed only if `demands` ask for that.
 
     Args:
         path: The image file; its suffix matters for TGA only.
-        max_image_pixels: Largest product of both sides, in pixels.
+        demands: What the image must be.
 
     Returns:
         The size, or the reason why the file is refused. Nothing is raised or warned about.
@@ -74,18 +94,16 @@ def read_header(path: str | Path, *, max_image_pixels: int = MAX_IMAGE_PIXELS) -
         'cannot be opened: No such file or directory'
     """
     with quiet():
-        return read_quietly(str(path), max_image_pixels)
+        return read_quietly(str(path), demands)
 
 
-def read_header_from(
-    content: Content, *, suffix: str = "", max_image_pixels: int = MAX_IMAGE_PIXELS
-) -> Header:
+def read_header_from(content: Content, demands: Demands = _USUAL, *, suffix: str = "") -> Header:
     """Displayed size of an image, wherever its bytes lie.
 
     Args:
         content: The image's bytes, of which a few short pieces are read.
+        demands: What the image must be.
         suffix: Suffix of the image's name, with its dot; it matters for TGA only.
-        max_image_pixels: Largest product of both sides, in pixels.
 
     Returns:
         The size, or the reason why the image is refused. Nothing is raised or warned about.
@@ -96,11 +114,11 @@ def read_header_from(
         'empty: 0 bytes'
     """
     with quiet():
-        return _read(content, suffix, max_image_pixels)
+        return _read(content, suffix, demands)
 
 
 def read_quietly(
-    file: str, max_image_pixels: int, offset: int = 0, length: int = -1, suffix: str = ""
+    file: str, demands: Demands, offset: int = 0, length: int = -1, suffix: str = ""
 ) -> Header:
     """The same of a local file or a stretch of it, for callers that are within `quiet` already."""
     try:
@@ -108,7 +126,7 @@ def read_quietly(
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return _unopened(error)
     try:
-        return _read(content, suffix or file, max_image_pixels)
+        return _read(content, suffix or file, demands)
     finally:
         content.close()
 
@@ -117,9 +135,13 @@ class _RefusedError(Exception):
     """Carries the reason why a file is refused."""
 
 
-def _read(content: Content, name: str, max_image_pixels: int) -> Header:
+def _read(content: Content, name: str, demands: Demands) -> Header:
     try:
-        return _check(_measure(content, name), max_image_pixels)
+        height, width = size = _measure(content, name)
+        _check(height, width, demands)
+        if demands.decodes:
+            _decode(content, name, size)
+        return Header(height, width)
     except _RefusedError as refusal:
         return Header(0, 0, str(refusal))
     except OSError as error:
@@ -130,16 +152,23 @@ def _unopened(error: OSError | ValueError) -> Header:
     return Header(0, 0, f"{UNOPENED}: {getattr(error, 'strerror', None) or _one_line(error)}")
 
 
-def _check(size: _Size, max_image_pixels: int) -> Header:
-    height, width = size
-    if height * width > max_image_pixels:
+def _check(height: int, width: int, demands: Demands) -> None:
+    short, long = (height, width) if height < width else (width, height)
+    size = f"height {height:,} x width {width:,}"
+    if short * long > demands.max_image_pixels:
         raise _RefusedError(
-            f"too many pixels: height {height:,} x width {width:,} = {height * width:,} "
-            f"exceed max_image_pixels={max_image_pixels:,}"
+            f"too many pixels: {size} = {height * width:,} "
+            f"exceed max_image_pixels={demands.max_image_pixels:,}"
         )
-    if max(size) > _MAX_SIDE:
-        raise _RefusedError(f"too long: a side of {max(size):,} pixels exceeds {_MAX_SIDE:,}")
-    return Header(height, width)
+    if short < demands.min_image_side:
+        raise _RefusedError(f"too small: {size}; min_image_side={demands.min_image_side:,}")
+    if demands.max_image_ratio is not None and long > short * demands.max_image_ratio:
+        raise _RefusedError(
+            f"too long: {size}, a ratio of {long / short:.4g}; "
+            f"max_image_ratio={demands.max_image_ratio:g}"
+        )
+    if long > _MAX_SIDE:
+        raise _RefusedError(f"too long: {size}; no side may exceed {_MAX_SIDE:,}")
 
 
 def _measure(content: Content, name: str) -> _Size:
@@ -156,7 +185,7 @@ def _measure(content: Content, name: str) -> _Size:
                 return parse(content, head)
     if not head:
         raise _RefusedError("empty: 0 bytes")
-    return _ask_pillow(content, head, name[name.rfind(".") :])
+    return _ask_pillow(content, head, _suffix(name))
 
 
 def _ask_pillow(content: Content, head: bytes, suffix: str) -> _Size:
@@ -180,6 +209,27 @@ def _ask_pillow(content: Content, head: bytes, suffix: str) -> _Size:
         raise _RefusedError(
             f"broken or truncated {name} header ({content.length:,} bytes): {_one_line(error)}"
         ) from None
+
+
+def _decode(content: Content, name: str, size: _Size) -> None:
+    """Make sure that the pixels decode, and to this size."""
+    from lit_buckets.headers.pillow import decoded_size
+
+    try:
+        height, width = decoded_size(content, _suffix(name))
+    except Exception as error:  # decoders of hostile bytes raise anything, MemoryError as well
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _RefusedError(f"does not decode: {_one_line(error)}") from None
+    if (height, width) != size:
+        raise _RefusedError(
+            f"does not decode: to height {height:,} x width {width:,} instead of "
+            f"{size[0]:,} x {size[1]:,}"
+        )
+
+
+def _suffix(name: str) -> str:
+    return name[name.rfind(".") :]
 
 
 def _one_line(error: BaseException) -> str:

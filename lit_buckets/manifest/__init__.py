@@ -11,6 +11,7 @@ that every column lies in one piece and other tools can read it. One row is one 
 | `offset` | int64 | where it begins in the container; 0 without one |
 | `height`, `width` | int32 | pixels, as displayed (EXIF orientation applied) |
 | `measured` | bool | whether they were read from the image; false where its source gave them |
+| `verified` | bool | whether all of its data were decoded by the setup pass |
 | `bytes`, `mtime_ns` | int64 | its length, and the stamp of its file, when it was read |
 | `repeats` | int32 | how often it comes in an epoch |
 | `caption` | large_string | text of its caption; "" where there is none |

@@ -6,7 +6,6 @@ time of last change is taken over; only the rest is read, headers only and many 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
@@ -20,18 +19,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import PIL
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.headers import MAX_IMAGE_PIXELS
-from lit_buckets.manifest import Manifest, Refused, replace_file
+from lit_buckets.headers import MAX_IMAGE_PIXELS, Demands
+from lit_buckets.manifest import Manifest
 from lit_buckets.scan.assembling import assemble, check_sizes
 from lit_buckets.scan.changes import compare
 from lit_buckets.scan.containers import to_notes
 from lit_buckets.scan.known import described, find_known
 from lit_buckets.scan.listing import CAPTION_UNREAD, list_sources
+from lit_buckets.scan.lock import alone
 from lit_buckets.scan.progress import Progress
 from lit_buckets.scan.reading import read_files
+from lit_buckets.scan.refusals import check_readable, first, report_file, summary, write_report
 from lit_buckets.sources import Source, open_source
 
 __all__ = ["manifest_file", "scan"]
@@ -49,6 +49,9 @@ def scan(
     cache_dir: str | os.PathLike[str],
     on_unreadable: str = "skip",
     max_image_pixels: int = MAX_IMAGE_PIXELS,
+    min_image_side: int = 1,
+    max_image_ratio: float | None = None,
+    verify: bool = False,
     workers: int | None = None,
     progress: bool | None = None,
 ) -> Manifest:
@@ -70,6 +73,10 @@ def scan(
         cache_dir: Folder for the manifest; made if need be.
         on_unreadable: "skip" leaves unreadable files out; "error" stops at them.
         max_image_pixels: Larger images are refused, in pixels.
+        min_image_side: Images with a shorter side are refused, in pixels.
+        max_image_ratio: Longer images are refused, as longer side over shorter; None for none.
+        verify: Whether all images are decoded once, and refused where that fails. The manifest
+            remembers which were, and an image that does not change is never decoded again.
         workers: How many files are read at once; None chooses, 1 keeps to this thread.
         progress: Whether to show a bar; None shows one in a terminal.
 
@@ -83,29 +90,36 @@ def scan(
             is "error".
     """
     begun = time.perf_counter()
-    _check_arguments(on_unreadable, max_image_pixels, workers)
+    demands = Demands(max_image_pixels, min_image_side, max_image_ratio, verify)
+    _check_arguments(on_unreadable, demands, workers)
     sources = _as_sources(path_or_sources)
     file = manifest_file(sources, cache_dir=cache_dir)
-    report = file.with_name(file.stem.replace("manifest", "refused") + ".csv")
-    settings = {"max_image_pixels": max_image_pixels, "pillow": PIL.__version__}
-    with Progress(progress) as bar:
+    report = report_file(file)
+    settings = {
+        "max_image_pixels": max_image_pixels,
+        "min_image_side": min_image_side,
+        "max_image_ratio": max_image_ratio,
+        "pillow": PIL.__version__,
+    }
+    with Progress(progress) as bar, alone(file, bar):
         known = find_known(file, sources)
         listing = list_sources(sources, known.earlier, bar)
-        todo = compare(listing, known, settings)
+        todo = compare(listing, known, settings, verify=verify)
         manifest = known.exact
         if manifest is None or not todo.nothing:
-            fresh = read_files(listing.rows, todo, sources, max_image_pixels, workers, bar)
+            fresh = read_files(listing.rows, todo, sources, demands, workers, bar)
             check_sizes(listing.rows, todo, fresh, sources)
             rows = assemble(listing.rows, known, todo, fresh, sources)
-            _check_readable(rows, sources)
+            check_readable(rows, sources)
             manifest = _write(file, rows, sources, settings, to_notes(listing.containers))
-    _write_report(manifest, report)
-    _log_summary(manifest, report, len(todo.rows), time.perf_counter() - begun)
+        with _writing(file.parent):
+            write_report(manifest, report)
+    _tell(manifest, report, known.exact, len(todo.rows), time.perf_counter() - begun)
     if on_unreadable == "error" and manifest.refused:
         raise DataError(
             f"on_unreadable='error': {len(manifest.refused):,} of "
             f"{len(manifest) + len(manifest.refused):,} files cannot be read: "
-            f"{_first(manifest.refused)}. Repair or remove them (all are in {str(report)!r}), "
+            f"{first(manifest.refused)}. Repair or remove them (all are in {str(report)!r}), "
             f"or set on_unreadable='skip'."
         )
     return manifest
@@ -125,14 +139,13 @@ def manifest_file(path_or_sources: Sources, cache_dir: str | os.PathLike[str]) -
     return Path(cache_dir).absolute() / f"manifest-{_digest(sources)}.arrow"
 
 
-def _check_arguments(on_unreadable: str, max_image_pixels: int, workers: int | None) -> None:
+def _check_arguments(on_unreadable: str, demands: Demands, workers: int | None) -> None:
     if on_unreadable not in ("skip", "error"):
         raise ConfigError(f"on_unreadable={on_unreadable!r} must be 'skip' or 'error'.")
-    if max_image_pixels < 1:
-        raise ConfigError(
-            f"max_image_pixels={max_image_pixels} must be at least 1; the default is "
-            f"{MAX_IMAGE_PIXELS}."
-        )
+    for name in ("max_image_pixels", "min_image_side", "max_image_ratio"):
+        value, default = getattr(demands, name), Demands._field_defaults[name]
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value} must be at least 1; the default is {default}.")
     if workers is not None and workers < 1:
         raise ConfigError(f"workers={workers} must be at least 1; 1 reads without helpers.")
 
@@ -152,21 +165,6 @@ def _digest(sources: Sequence[Source]) -> str:
     """16 hexadecimal digits; other repeats have others, since another run may use the file."""
     text = json.dumps([described(source) for source in sources], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _check_readable(rows: pa.Table, sources: Sequence[Source]) -> None:
-    """Raise if all images of a source are refused."""
-    good = rows.column("source").filter(pc.equal(rows.column("reason"), "")).to_numpy()
-    empty = np.flatnonzero(np.bincount(good, minlength=len(sources)) == 0)
-    if not len(empty):
-        return
-    source = sources[empty[0]]
-    bad = rows.filter(pc.equal(rows.column("source"), empty[0])).select(["path", "reason"])
-    refused = [Refused(row["path"], row["reason"]) for row in bad.slice(0, 3).to_pylist()]
-    raise DataError(
-        f"path={source.label!r} holds no image that can be read: all {len(bad):,} are refused: "
-        f"{_first(refused, len(bad))}. Check the path, or repair the files."
-    )
 
 
 def _write(
@@ -212,34 +210,14 @@ def _sweep(cache: Path) -> None:
                 file.unlink()
 
 
-def _write_report(manifest: Manifest, report: Path) -> None:
-    """Refused files as a table for people, beside the manifest; none if there are none."""
-    if not manifest.refused:
-        report.unlink(missing_ok=True)
-        return
-    if report.exists() and report.stat().st_mtime_ns >= manifest.file.stat().st_mtime_ns:
-        return
-
-    def save(temporary: Path) -> None:
-        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "reason"])
-            writer.writerows(manifest.refused)
-
-    with _writing(report.parent):
-        replace_file(report, save)
-
-
-def _log_summary(manifest: Manifest, report: Path, read: int, seconds: float) -> None:
-    refused = f" (see {report})" if manifest.refused else ""
+def _tell(
+    manifest: Manifest, report: Path, before: Manifest | None, read: int, seconds: float
+) -> None:
+    """Log one line; and, when they are new, which files are refused."""
+    refused = summary(manifest, report)
+    if refused and (before is None or before.id != manifest.id):
+        _log.warning(refused)
     _log.info(
-        f"{len(manifest):,} images, {len(manifest.refused):,} refused{refused}, "
-        f"{read:,} read anew, {seconds:.1f} s: {manifest.file}"
+        f"{len(manifest):,} images, {len(manifest.refused):,} refused, {read:,} read anew, "
+        f"{seconds:.1f} s: {manifest.file}"
     )
-
-
-def _first(refused: Sequence[Refused], count: int | None = None) -> str:
-    """The first three with their reasons, and how many there are beside them."""
-    more = (len(refused) if count is None else count) - 3
-    text = "; ".join(f"{path!r} ({reason})" for path, reason in refused[:3])
-    return f"{text}; and {more:,} more" if more > 0 else text

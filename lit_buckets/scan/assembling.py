@@ -49,7 +49,8 @@ def assemble(
 
     times[todo.rows[~fresh.column("caption_read").to_numpy()]] = CAPTION_UNREAD
     columns = {name: rows.column(name) for name in rows.column_names}
-    columns |= {name: gather(name, headers) for name in ("height", "width", "measured")}
+    of_header = ("height", "width", "measured", "verified")
+    columns |= {name: gather(name, headers) for name in of_header}
     columns["caption"] = pc.fill_null(gather("caption", captions), "")
     columns["caption_mtime_ns"] = pa.chunked_array([pa.array(times)])
     reason = gather("reason", headers)

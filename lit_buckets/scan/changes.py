@@ -46,13 +46,16 @@ class Todo(NamedTuple):
     nothing: bool
 
 
-def compare(listing: Listing, known: Known, settings: Mapping[str, Any]) -> Todo:
+def compare(
+    listing: Listing, known: Known, settings: Mapping[str, Any], *, verify: bool = False
+) -> Todo:
     """Find what has to be read: what is new, has changed, or might fare better this time.
 
     Args:
         listing: N rows, one source after another.
         known: Rows of earlier passes.
         settings: Those of this pass; a file that other settings refused gets another try.
+        verify: Whether images whose data were never decoded are read as well.
     """
     pairs = _Pairs.of(listing.rows, known, settings)
     readable = ~pairs.now_refused
@@ -60,8 +63,11 @@ def compare(listing: Listing, known: Known, settings: Mapping[str, Any]) -> Todo
     sized = readable & (pairs.now("height") > 0) & (pairs.now("width") > 0)
     # a size that was read stands for the file, unless the source now says another
     right = ~sized | pairs.same("height", "width") | pairs.was_unreadable
-    reused = unchanged & pairs.before("measured") & right
-    header = readable & ~reused & (~sized | _to_be_checked(listing.rows, sized, settings))
+    known_well = pairs.before("measured").astype(bool)
+    if verify:
+        known_well &= pairs.before("verified") | pairs.was_unreadable
+    reused = unchanged & known_well & right
+    header = readable & ~reused & (~sized | verify | _checked(listing.rows, sized, settings))
     listed = sized & ~reused & ~header
     in_file = pc.is_null(listing.rows.column("caption")).to_numpy()
     has_caption = in_file & (pairs.now("caption_mtime_ns") != NO_CAPTION)
@@ -78,14 +84,13 @@ def compare(listing: Listing, known: Known, settings: Mapping[str, Any]) -> Todo
     return Todo(pairs.earlier, header, listed, caption, rows_to_read, nothing)
 
 
-def _to_be_checked(rows: pa.Table, sized: BoolArray, settings: Mapping[str, Any]) -> BoolArray:
+def _checked(rows: pa.Table, sized: BoolArray, settings: Mapping[str, Any]) -> BoolArray:
     """Sizes that sources give and that are read all the same.
 
     These are a sample, evenly spread over each source, and those that lead to a refusal: what
     is refused is refused for what its file holds.
     """
-    area = rows.column("height").to_numpy().astype(np.int64) * rows.column("width").to_numpy()
-    checked = np.asarray(area > settings["max_image_pixels"])
+    checked = _refused_for_size(rows, settings)
     candidates = np.flatnonzero(sized)
     places = rows.column("source").to_numpy()[candidates]
     for place in np.unique(places):
@@ -212,9 +217,17 @@ def _worth_another_try(
     reason = rows.column("reason")
     again = pc.starts_with(reason, UNOPENED).to_numpy()
     if read_under != settings:
-        area = rows.column("height").to_numpy().astype(np.int64) * rows.column("width").to_numpy()
-        again = again | _unreadable(rows).to_numpy() | (area > settings["max_image_pixels"])
+        again = again | _unreadable(rows).to_numpy() | _refused_for_size(rows, settings)
     return np.asarray(again, dtype=bool)
+
+
+def _refused_for_size(rows: pa.Table, settings: Mapping[str, Any]) -> BoolArray:
+    """Sizes that the settings do not admit; none of those that are not known."""
+    height, width = (rows.column(name).to_numpy().astype(np.int64) for name in ("height", "width"))
+    short, long = np.minimum(height, width), np.maximum(height, width)
+    ratio = settings["max_image_ratio"] or 2**31  # no side is longer
+    refused = (short * long > settings["max_image_pixels"]) | (long > short * ratio)
+    return np.asarray((short > 0) & (refused | (short < settings["min_image_side"])))
 
 
 def _unreadable(rows: pa.Table) -> pa.ChunkedArray:

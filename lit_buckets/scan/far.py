@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from lit_buckets.headers import FileRead, Header, Job, read_files, read_header_from
+from lit_buckets.headers import Demands, FileRead, Header, Job, read_files, read_header_from
 from lit_buckets.scan.readers import Answer, as_answer, in_threads
 from lit_buckets.storage import Span, is_remote, read
 from lit_buckets.storage.remote import RemoteContent
@@ -18,31 +18,31 @@ _AT_ONCE = 32  # threads
 _MAX_CAPTION = 2**20  # bytes
 
 
-def read_far(batches: Iterable[list[Job]], *, max_image_pixels: int) -> Generator[Answer]:
+def read_far(batches: Iterable[list[Job]], *, demands: Demands) -> Generator[Answer]:
     """Read batches of files of which some are remote, and answer in the order of the batches.
 
     Args:
         batches: Lists of jobs; a remote image has its length, if that is known.
-        max_image_pixels: As for `lit_buckets.headers.read_header`.
+        demands: What each image must be.
 
     Yields:
         For each batch, a list for each field of `lit_buckets.headers.FileRead`.
     """
     return in_threads(
-        lambda jobs: as_answer(_read(job, max_image_pixels) for job in jobs), batches, _AT_ONCE
+        lambda jobs: as_answer(_read(job, demands) for job in jobs), batches, _AT_ONCE
     )
 
 
-def _read(job: Job, max_image_pixels: int) -> FileRead:
+def _read(job: Job, demands: Demands) -> FileRead:
     if not is_remote(job.image or job.caption):
-        return read_files([job], max_image_pixels)[0]
-    header = _header(job, max_image_pixels) if job.image else Header(0, 0)
+        return read_files([job], demands)[0]
+    header = _header(job, demands) if job.image else Header(0, 0)
     return FileRead(*header, caption=_caption(job.caption) if job.caption else "")
 
 
-def _header(job: Job, max_image_pixels: int) -> Header:
+def _header(job: Job, demands: Demands) -> Header:
     content = RemoteContent(job.image, job.offset, job.length)
-    return read_header_from(content, suffix=job.suffix, max_image_pixels=max_image_pixels)
+    return read_header_from(content, demands, suffix=job.suffix)
 
 
 def _caption(url: str) -> str | None:

@@ -39,6 +39,7 @@ _DEFAULTS: dict[str, Any] = {
     "caption": None,
     "caption_mtime_ns": NO_CAPTION,
     "measured": False,
+    "verified": False,
 }
 
 
@@ -170,7 +171,8 @@ def _in_conflict(schemas: Sequence[pa.Schema], error: Exception) -> tuple[str, l
 def _complete(rows: pa.Table, place: int, repeats: int) -> pa.Table:
     """The columns of a listing, those that the source leaves out included."""
     count = len(rows)
-    fields = [*LISTED, *(SCHEMA.field(name) for name in ("source", "repeats", "measured"))]
+    own = ("source", "repeats", "measured", "verified")
+    fields = [*LISTED, *(SCHEMA.field(name) for name in own)]
     defaults = _DEFAULTS | {"source": place, "repeats": repeats}
     columns = {}
     for field in fields:

@@ -39,17 +39,22 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def wait(self) -> None:
+        """Another process is at work; nobody knows for how long."""
+        if self._bar is not None:
+            self._bar.update(self._task, description="waiting for another process")
+
     def listed(self, count: int) -> None:
         """So many more files were listed; nobody knows how many there will be."""
         if self._bar is not None:
-            self._bar.advance(self._task, count)
+            self._bar.update(self._task, description="listing images", advance=count)
 
-    def begin(self, total: int) -> None:
+    def begin(self, total: int, what: str) -> None:
         """Listing is over, and reading begins."""
         self._begun = time.monotonic()
         if self._bar is not None:
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task("reading headers", total=total, rate="")
+            self._task = self._bar.add_task(what, total=total, rate="")
 
     def advance(self, count: int) -> None:
         """So many more files were read."""

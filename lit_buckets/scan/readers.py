@@ -21,16 +21,26 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lit_buckets import headers
-from lit_buckets.headers import FileRead, Job, read_files
+from lit_buckets.headers import Demands, FileRead, Job, read_files
 
-__all__ = ["BATCH", "Answer", "as_answer", "default_workers", "in_threads", "read_in_order"]
+__all__ = [
+    "BATCH",
+    "DECODED",
+    "Answer",
+    "as_answer",
+    "default_workers",
+    "in_threads",
+    "read_in_order",
+]
 
-#: Files that one worker reads at a time.
-BATCH = 64
+#: Files that one worker reads at a time, and that it decodes at a time.
+BATCH, DECODED = 64, 8
 #: Up to this many files, a pool of threads costs more than it gives.
 _ALONE = 2 * BATCH
 #: From this many files on, processes are worth their start.
 _PROCESSES_FROM = 20_000
+#: The same where files are decoded, some twenty milliseconds each.
+_PROCESSES_FROM_DECODED = 4 * DECODED
 #: Batches that wait for each process, so that it is never without work.
 _AHEAD = 4
 
@@ -49,14 +59,14 @@ def default_workers() -> int:
 
 
 def read_in_order(
-    batches: Iterable[_Batch], *, files: int, max_image_pixels: int, workers: int | None = None
+    batches: Iterable[_Batch], *, files: int, demands: Demands, workers: int | None = None
 ) -> Generator[Answer]:
     """Read batches of files with as many hands as pay off, and answer in the order of the batches.
 
     Args:
-        batches: Lists of `BATCH` jobs; only a few are taken in advance.
+        batches: Lists of `BATCH` jobs, or of `DECODED`; only a few are taken in advance.
         files: How many files there are in all; decides between threads and processes.
-        max_image_pixels: As for `lit_buckets.headers.read_header`.
+        demands: What each image must be.
         workers: How many at once. 1 reads in this thread; None chooses.
 
     Yields:
@@ -64,16 +74,16 @@ def read_in_order(
     """
 
     def read(batch: _Batch) -> Answer:
-        return as_answer(read_files(batch, max_image_pixels))
+        return as_answer(read_files(batch, demands))
 
     if workers is None:
-        workers = default_workers() if files > _ALONE else 1
+        workers = default_workers() if files > (DECODED if demands.decodes else _ALONE) else 1
     if workers == 1:
         yield from map(read, batches)
-    elif files < _PROCESSES_FROM:
+    elif files < (_PROCESSES_FROM_DECODED if demands.decodes else _PROCESSES_FROM):
         yield from in_threads(read, batches, workers)
     else:
-        yield from _in_processes(read, batches, workers, max_image_pixels)
+        yield from _in_processes(read, batches, workers, demands)
 
 
 def as_answer(found: Iterable[FileRead]) -> Answer:
@@ -103,7 +113,7 @@ def _in_processes(
     read: Callable[[_Batch], Answer],
     batches: Iterable[_Batch],
     workers: int,
-    max_image_pixels: int,
+    demands: Demands,
 ) -> Generator[Answer]:
     """Batches are dealt out in turn; what a process cannot answer is read in this one."""
     helpers = [_Helper() for _ in range(workers)]
@@ -116,7 +126,7 @@ def _in_processes(
     try:
         for number, batch in enumerate(batches):
             helper = helpers[number % workers]
-            helper.ask([batch, max_image_pixels])
+            helper.ask([batch, demands])
             waiting.append((helper, batch))
             if len(waiting) > _AHEAD * workers:
                 yield answer()

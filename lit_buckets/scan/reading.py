@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lit_buckets.headers import FileRead, Job, quiet
+from lit_buckets.headers import Demands, FileRead, Job, quiet
 from lit_buckets.manifest import SCHEMA
 from lit_buckets.scan.changes import IntArray, Todo
 from lit_buckets.scan.far import FAR_BATCH, read_far
 from lit_buckets.scan.progress import Progress
-from lit_buckets.scan.readers import BATCH, Answer, read_in_order
+from lit_buckets.scan.readers import BATCH, DECODED, Answer, read_in_order
 from lit_buckets.sources import BLOCK, Source
 from lit_buckets.storage import is_remote, joined
 
@@ -25,7 +25,7 @@ __all__ = ["read_files"]
 _READ = pa.schema(
     [
         *(SCHEMA.field(name) for name in ("height", "width", "reason", "caption")),
-        pa.field("measured", pa.bool_()),
+        *(pa.field(name, pa.bool_()) for name in ("measured", "verified")),
         pa.field("caption_read", pa.bool_()),
     ]
 )
@@ -35,30 +35,30 @@ def read_files(
     listing: pa.Table,
     todo: Todo,
     sources: Sequence[Source],
-    max_image_pixels: int,
+    demands: Demands,
     workers: int | None,
     bar: Progress,
 ) -> pa.Table:
     """Read headers and captions; one row of results for each of the rows to read."""
-    bar.begin(len(todo.rows))
+    bar.begin(len(todo.rows), "decoding images" if demands.decodes else "reading headers")
     tables, results = [_READ.empty_table()], _nothing()
-    answers = _read(listing, todo, sources, max_image_pixels, workers)
+    answers = _read(listing, todo, sources, demands, workers)
     with quiet(), closing(answers):
         for answer in answers:
             bar.advance(len(answer[0]))
             for result, more in zip(results, answer, strict=True):
                 result.extend(more)
             if len(results[0]) >= BLOCK:
-                tables.append(_as_table(results))
+                tables.append(_as_table(results, demands))
                 results = _nothing()
-    return pa.concat_tables([*tables, _as_table(results)])
+    return pa.concat_tables([*tables, _as_table(results, demands)])
 
 
 def _read(
     listing: pa.Table,
     todo: Todo,
     sources: Sequence[Source],
-    max_image_pixels: int,
+    demands: Demands,
     workers: int | None,
 ) -> Generator[Answer]:
     """Answers for one source after another, each read as it is best read."""
@@ -67,12 +67,11 @@ def _read(
         rows = todo.rows[slice(*np.searchsorted(places, [place, place + 1]))]
         if _is_far(source, listing.column("path"), rows):
             jobs = _jobs(listing, todo, source, rows, FAR_BATCH)
-            yield from read_far(jobs, max_image_pixels=max_image_pixels)
+            yield from read_far(jobs, demands=demands)
         else:
-            jobs = _jobs(listing, todo, source, rows, BATCH)
-            yield from read_in_order(
-                jobs, files=len(rows), max_image_pixels=max_image_pixels, workers=workers
-            )
+            size = DECODED if demands.decodes else BATCH
+            jobs = _jobs(listing, todo, source, rows, size)
+            yield from read_in_order(jobs, files=len(rows), demands=demands, workers=workers)
 
 
 def _is_far(source: Source, paths: pa.ChunkedArray, rows: IntArray) -> bool:
@@ -85,7 +84,7 @@ def _nothing() -> list[list[Any]]:
     return [[] for _ in FileRead._fields]
 
 
-def _as_table(results: list[list[Any]]) -> pa.Table:
+def _as_table(results: list[list[Any]], demands: Demands) -> pa.Table:
     height, width, refused, captions = results
     return pa.table(
         {
@@ -94,6 +93,7 @@ def _as_table(results: list[list[Any]]) -> pa.Table:
             "reason": refused,
             "caption": [caption or "" for caption in captions],
             "measured": [True] * len(height),
+            "verified": [demands.decodes] * len(height),
             "caption_read": [caption is not None for caption in captions],
         },
         schema=_READ,
