@@ -175,17 +175,13 @@ class DataConfig:
     max_image_ratio: float | None = field(
         default=None,
         metadata=about(
-            "Longest image, as longer side over shorter, that setup does not leave out; "
-            "null for any.",
+            "Longest image, as longer side over shorter; setup leaves out longer ones; null: none.",
             Interval(1),
         ),
     )
     verify: bool = field(
         default=False,
-        metadata=about(
-            "Whether setup decodes every image once and leaves out what fails; it takes long, "
-            "but never again for the same file."
-        ),
+        metadata=about("Whether setup decodes every image once, and leaves out those that fail."),
     )
 
 
