@@ -20,7 +20,9 @@ from lit_buckets.config import (
 )
 from lit_buckets.manifest import Manifest
 from lit_buckets.plan import plan_buckets
+from lit_buckets.sources import kind_of, options_of_kind
 from lit_buckets.stages import open_stage, scan_stage
+from lit_buckets.storage import absolute
 
 __all__ = ["Draft", "draft"]
 
@@ -105,8 +107,10 @@ def _data(config: Config, manifest: Manifest, reasons: dict[str, str]) -> dict[s
     sources = []
     for source in to_plain(config)["data"]["train"]:
         changed = {key: value for key, value in source.items() if value != default[key]}
-        changed["path"] = os.path.abspath(source["path"])  # noqa: PTH100 - links are kept
-        sources.append(changed if captioned else changed | {"captions": None})
+        kind = source["kind"] or kind_of(source["path"])
+        without = {"captions": None} if "captions" in options_of_kind(kind) else {}
+        changed["path"] = absolute(source["path"])
+        sources.append(changed if captioned else changed | without)
     train = sources[0] if len(sources) == 1 else sources
     return {"train": train, "val": share, "cache_dir": config.data.cache_dir}
 

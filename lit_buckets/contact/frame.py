@@ -35,7 +35,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample of a batch, and the picture that it was cut from.
+    """One sample of a batch, and the picture that it was made of.
 
     Attributes:
         pixels: (H, W, 3) as the model sees it, before normalisation.
@@ -56,9 +56,24 @@ class Sample:
         return Size(height, width)
 
     @property
+    def shown(self) -> Size:
+        """Of the part of the resized picture that the sample shows."""
+        return Size(*map(min, self.resized, self.size))
+
+    @property
+    def extent(self) -> Size:
+        """Of sample and resized picture together."""
+        return Size(*map(max, self.resized, self.size))
+
+    @property
     def crop_loss(self) -> float:
-        """Share of the resized picture that was cut."""
-        return 1 - self.size.height * self.size.width / (self.resized.height * self.resized.width)
+        """Share of the resized picture that is cut."""
+        return 1 - _area(self.shown) / _area(self.resized)
+
+    @property
+    def padding(self) -> float:
+        """Share of the sample that is not picture."""
+        return 1 - _area(self.shown) / _area(self.size)
 
     @cached_property
     def mirrored(self) -> bool:
@@ -66,9 +81,11 @@ class Sample:
         if self.whole is None:
             return False
         scale = _COMPARED / max(self.resized)
-        tile = _scaled(Image.fromarray(self.pixels), self.size, scale)
+        top, left = ((side - shown) // 2 for side, shown in zip(self.size, self.shown, strict=True))
+        part = self.pixels[top : top + self.shown.height, left : left + self.shown.width]
+        tile = _scaled(Image.fromarray(part), self.shown, scale)
         box = _box(self.offset, tile, scale)
-        whole = _scaled(self.whole.convert("RGB"), self.resized, scale)
+        whole = _scaled(self.whole, self.resized, scale)
         straight, turned = (
             _distance(tile, picture.crop(box)) for picture in (whole, ImageOps.mirror(whole))
         )
@@ -76,7 +93,7 @@ class Sample:
 
 
 def draw_picture(sample: Sample, room: Size) -> Image.Image:
-    """The sample in the middle of what was cut from it, with marks at the corners of the crop.
+    """The sample in the middle of what was cut from it, with marks at the corners of the sample.
 
     Args:
         sample: What to draw.
@@ -85,22 +102,28 @@ def draw_picture(sample: Sample, room: Size) -> Image.Image:
     Returns:
         The whole picture in the room's lower left corner, with :data:`MARGIN` on all sides.
     """
-    scale = min(room.height / sample.resized.height, room.width / sample.resized.width)
+    extent = sample.extent
+    scale = min(room.height / extent.height, room.width / extent.width)
     tile = _scaled(Image.fromarray(sample.pixels), sample.size, scale)
     canvas = Image.new("RGB", (room.width + 2 * MARGIN, room.height + 2 * MARGIN), PAPER)
-    left, top = MARGIN, MARGIN + room.height - max(1, round(sample.resized.height * scale))
-    if sample.whole is not None and sample.resized != sample.size:
-        whole = _scaled(sample.whole.convert("RGB"), sample.resized, scale)
+    height, width = (max(1, round(side * scale)) for side in extent)
+    left, top = MARGIN, MARGIN + room.height - height
+    edge = (left - 1, top - 1, left + width, top + height)
+    ImageDraw.Draw(canvas).rectangle(edge, outline=_EDGE)
+    if sample.whole is not None and sample.crop_loss > 0:
+        whole = _scaled(sample.whole, sample.resized, scale)
         whole = ImageOps.mirror(whole) if sample.mirrored else whole
         faded = Image.blend(whole, Image.new("RGB", whole.size, PAPER), _FADED)
         canvas.paste(faded, (left, top))
     begin = _box(sample.offset, tile, scale)
-    edge = (left - 1, top - 1, left + round(sample.resized.width * scale), MARGIN + room.height)
-    ImageDraw.Draw(canvas).rectangle(edge, outline=_EDGE)
     place = left + begin[0], top + begin[1]
     canvas.paste(tile, place)
     _draw_marks(canvas, place, tile.size)
     return canvas
+
+
+def _area(size: Size) -> int:
+    return size.height * size.width
 
 
 def _draw_marks(canvas: Image.Image, place: tuple[int, int], size: tuple[int, int]) -> None:

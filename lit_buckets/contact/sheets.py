@@ -30,7 +30,7 @@ _TITLE, _TEXT, _LEADING = 22, 14, 20  # letters and lines, in pixels
 _GUTTER, _GAP = 40, 22  # between cells, and between picture and text
 _HEAD = _GUTTER + _TITLE + _LEADING + _LEADING + _GUTTER
 _LINES = 3  # of a caption
-_GROWN = 1.05  # from this factor on it is told that a picture is enlarged
+_GROWN, _STRETCHED = 1.05, 1.02  # from these factors on it is told what is done to a picture
 _LEGEND = "In the marks: what the model sees. Faded: what the crop removes."
 
 
@@ -174,9 +174,12 @@ def _cell(dm: BucketDataModule, batch: dict[str, Any], place: int, stage: Stage)
 
 def _facts(sample: Sample, original: Size, *, valid: bool) -> str:
     """What was done to a picture, in a few words."""
-    growth = sample.resized.height / original.height
-    enlarged, cut = growth > _GROWN, sample.crop_loss > 0
-    facts = [f"{sample.crop_loss:.1%} cut"] * cut + [f"enlarged {growth:.1f}x"] * enlarged
+    taller, wider = (new / old for new, old in zip(sample.resized, original, strict=True))
+    growth, stretched = max(taller, wider), max(taller, wider) / min(taller, wider)
+    facts = [f"{sample.crop_loss:.1%} cut"] * (sample.crop_loss > 0)
+    facts += [f"{sample.padding:.1%} padded"] * (sample.padding > 0)
+    facts += [f"stretched {stretched:.2f}x"] * (stretched > _STRETCHED)
+    facts += [f"enlarged {growth:.1f}x"] * (growth > _GROWN)
     return ", ".join(facts + ["mirrored"] * sample.mirrored + ["fills a place"] * (not valid))
 
 

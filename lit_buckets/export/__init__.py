@@ -4,9 +4,10 @@
                        each under a temporary name first; what is there already is left alone
 
 1. ``names``: a safe name of its own for each image.
-2. ``images``: one image as a file.
+2. ``images``: one image as a file, with its caption and its paired images.
 3. ``folder``: what an export consists of on disk, and what of it is there.
-4. ``run``: all of it.
+4. ``groups``: the images of a source, written by many processes.
+5. ``run``: all of it.
 """
 
 from lit_buckets.export.images import FORMATS, ImageFormat

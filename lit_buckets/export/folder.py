@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from lit_buckets.manifest import replace_file
 __all__ = ["Journal", "claim", "write_left_out"]
 
 _NOTE = "export.json"
+_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{16}\.tmp")  # of a process that was killed
 
 
 def claim(directory: Path, identity: Mapping[str, Any]) -> None:
@@ -42,32 +44,31 @@ def claim(directory: Path, identity: Mapping[str, Any]) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     note = directory / _NOTE
-    if note.exists():
-        there = json.loads(note.read_text(encoding="utf-8"))
-        keys = sorted({*there, *identity})
-        differing = [key for key in keys if there.get(key) != identity.get(key)]
-        if differing:
-            raise DataError(
-                f"{str(directory)!r} holds another export: {' and '.join(differing)} differ. "
-                "Name another folder, or delete this one."
+    if not note.exists():
+        if not all(_LEFTOVER.fullmatch(file.name) for file in directory.iterdir()):
+            raise ConfigError(
+                f"{str(directory)!r} holds other files, and no export. Name an empty folder."
             )
-    elif any(directory.iterdir()):
-        raise ConfigError(
-            f"{str(directory)!r} holds other files, and no export. Name an empty folder."
-        )
-    else:
         text = json.dumps(identity, indent=2) + "\n"
         replace_file(note, lambda file: _write(file, text))
-    for leftover in directory.rglob(".*.tmp"):  # of a process that was killed
-        leftover.unlink(missing_ok=True)
+    there = _read_note(note)
+    differing = [key for key in sorted({*there, *identity}) if there.get(key) != identity.get(key)]
+    if differing:
+        raise DataError(
+            f"{str(directory)!r} holds another export: its {' and '.join(differing)} differ. "
+            "Name another folder, or delete this one."
+        )
+    for file in directory.rglob(".*.tmp"):
+        if _LEFTOVER.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 class Journal:
-    """The rows of the images of a stage, kept as they are finished.
+    """The rows of images in a folder, kept as they are finished.
 
     Args:
-        folder: Of the stage.
-        names: Of its images, in the order of the plan.
+        folder: Where the images are.
+        names: Of the images, in the order of the plan.
     """
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
@@ -99,7 +100,7 @@ class Journal:
 
 
 def write_left_out(folder: Path, reasons: Mapping[str, str]) -> None:
-    """Name the images that are not there."""
+    """Name the images of a stage that are not there."""
     file = folder / "left_out.csv"
     if not reasons:
         file.unlink(missing_ok=True)
@@ -112,6 +113,14 @@ def write_left_out(folder: Path, reasons: Mapping[str, str]) -> None:
             writer.writerows(reasons.items())
 
     replace_file(file, save)
+
+
+def _read_note(file: Path) -> dict[str, Any]:
+    with suppress(ValueError):
+        note = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(note, dict):
+            return note
+    return {}
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:

@@ -1,27 +1,34 @@
-"""One image as a file, written in the workers of a loader."""
+"""One image as a file with all that belongs to it, written in the workers of a loader."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from lit_buckets.export.names import safe_name
 from lit_buckets.manifest import replace_file
 from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.pixels.decode import DecodeError
+from lit_buckets.pixels.sample import Kind
 from lit_buckets.sampler import BucketBatch
 
-__all__ = ["FORMATS", "Encoding", "ImageFormat", "ImageWriter", "Outcome"]
+__all__ = ["CAPTION", "FORMATS", "Encoding", "ImageFormat", "ImageWriter", "Outcome", "suffix_of"]
 
 ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
 
 #: What Pillow calls a format.
 FORMATS: dict[ImageFormat, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+#: What files of captions end with.
+CAPTION = ".txt"
+
+_MOST_LABEL = 2**16 - 1  # that a grey PNG keeps
 
 
 @dataclass(frozen=True)
@@ -32,82 +39,140 @@ class Encoding:
     quality: int = 95  #: 1 to 100; of no meaning for PNG, which keeps every pixel
 
     @property
+    def suffix(self) -> str:
+        """What files end with."""
+        return f".{self.format}"
+
+    @property
     def options(self) -> dict[str, Any]:
-        """Further arguments of Pillow's ``save``."""
+        """Arguments of Pillow's ``save``."""
+        options: dict[str, Any] = {"format": FORMATS[self.format]}
+        if self.format != "png":
+            options["quality"] = self.quality
         if self.format == "jpg":
-            return {"quality": self.quality, "subsampling": 0}  # colours as sharp as brightness
-        return {"quality": self.quality} if self.format == "webp" else {}
+            options["subsampling"] = 0  # colours as sharp as brightness
+        return options
 
 
 class Outcome(NamedTuple):
     """What became of an image."""
 
-    row: int  #: of the plan
+    place: int  #: among the images of the writer
     facts: dict[str, Any] | None = None  #: its row in the tables, if it was written
     failed: str = ""  #: why it could not be decoded
-    unwritten: str = ""  #: why its file could not be written
+    unwritten: str = ""  #: why a file could not be written
 
 
 class ImageWriter(Dataset[Outcome]):
-    """Takes a row of the plan, and writes that image and its caption.
+    """Writes images of a plan, their captions and their paired images.
 
     Args:
-        dataset: Gives the image as training would, and raises if it cannot be decoded.
-        names: Of the files, by row of the plan.
+        dataset: Gives an image as training would, and raises if it cannot be decoded.
+        rows: Which rows of the plan.
+        stems: Of their files, relative to the folder and without suffix.
         folder: Where they go.
         encoding: How pixels are kept.
+        paired: Columns of paired images, and whether each is an image or labels.
     """
 
     def __init__(
-        self, dataset: BucketDataset, names: Sequence[str], folder: Path, encoding: Encoding
+        self,
+        dataset: BucketDataset,
+        rows: Sequence[int],
+        stems: Sequence[str],
+        folder: Path,
+        encoding: Encoding,
+        paired: Mapping[str, Kind],
     ) -> None:
-        self.dataset, self.names, self.folder = dataset, names, folder
+        self.dataset, self.rows, self.stems, self.folder = dataset, rows, stems, folder
         self.encoding = encoding
+        self.paired = {column: suffix_of(column, kind, encoding) for column, kind in paired.items()}
 
-    def __getitem__(self, row: int) -> Outcome:
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, place: int) -> str:
+        """The image's file, relative to the folder."""
+        return self.stems[place] + self.encoding.suffix
+
+    def __getitem__(self, place: int) -> Outcome:
         """Write an image, unless it cannot be decoded or written."""
-        bucket = int(self.dataset.plan.bucket_of[row])
-        once = np.array([True])
+        row = self.rows[place]
+        bucket, once = int(self.dataset.plan.bucket_of[row]), np.array([True])
         try:
             batch = self.dataset[BucketBatch(bucket, np.array([row]), once, 0, np.array([0]))]
+            files = {column: _picture(batch[column][0]) for column in self.paired}
         except DecodeError as error:
-            return Outcome(row, failed=error.reason)
+            return Outcome(place, failed=error.reason)
         try:
-            self._write(self.names[row], batch)
+            self._write(place, batch, files)
         except OSError as error:
-            return Outcome(row, unwritten=error.strerror or str(error))
-        return Outcome(row, self._facts(row, batch))
+            return Outcome(place, unwritten=error.strerror or str(error))
+        return Outcome(place, self._facts(place, batch))
 
-    def _write(self, name: str, batch: dict[str, Any]) -> None:
-        """The caption first: a picture that is there is complete."""
-        file, caption = self.folder / name, batch["caption"][0]
-        picture = Image.fromarray(batch["image"][0].permute(1, 2, 0).contiguous().numpy())
-        if caption:
-            replace_file(file.with_suffix(".txt"), lambda path: _write_text(path, caption))
-        options = {"format": FORMATS[self.encoding.format], **self.encoding.options}
-        replace_file(file, lambda path: picture.save(path, **options))
+    def _write(self, place: int, batch: dict[str, Any], paired: Mapping[str, Image.Image]) -> None:
+        """The image last: where it is, all that belongs to it is."""
+        stem = self.stems[place]
+        if caption := batch["caption"][0]:
+            text = caption.encode()
+            replace_file(self.folder / f"{stem}{CAPTION}", lambda path: _write_bytes(path, text))
+        pictures = [(stem + self.paired[column], picture) for column, picture in paired.items()]
+        for name, picture in [*pictures, (self.name(place), _picture(batch["image"][0]))]:
+            _save(picture, self.folder / name, self.encoding)
 
-    def _facts(self, row: int, batch: dict[str, Any]) -> dict[str, Any]:
-        index = int(batch["index"][0])
+    def _facts(self, place: int, batch: dict[str, Any]) -> dict[str, Any]:
+        index, stem = int(batch["index"][0]), self.stems[place]
         original, corner, size = (
             batch[key][0].tolist() for key in ("original_size", "crop_top_left", "target_size")
         )
-        manifest, repeats = self.dataset.manifest, self.dataset.plan.repeats
         facts: dict[str, Any] = {
-            "file_name": self.names[row],
+            "file_name": self.name(place),
             "text": batch["caption"][0],
-            "source": batch["path"][0],
+            "height": size[0],
+            "width": size[1],
+            "original_path": batch["path"][0],
             "original_height": original[0],
             "original_width": original[1],
             "crop_top": corner[0],
             "crop_left": corner[1],
-            "height": size[0],
-            "width": size[1],
-            "repeats": 1 if repeats is None else int(repeats[row]),
         }
-        further = {name: manifest.value(index, name) for name in manifest.columns}
-        return further | facts
+        for column in self.dataset.manifest.columns:
+            value: Any = self.dataset.manifest.value(index, column)
+            if column in self.paired:
+                value = stem + self.paired[column]
+            facts[f"{column}_" if column in facts else column] = value
+        return facts
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_bytes(text.encode())
+def suffix_of(column: str, kind: Kind, encoding: Encoding) -> str:
+    """What the files of a paired image end with; labels are always PNG.
+
+    Example:
+        >>> suffix_of("mask", "labels", Encoding("jpg"))
+        '.mask.png'
+    """
+    return f".{safe_name(column)}{'.png' if kind == 'labels' else encoding.suffix}"
+
+
+def _picture(pixels: torch.Tensor) -> Image.Image:
+    """Bytes (3, H, W), or labels (H, W) that are integers.
+
+    Raises:
+        DecodeError: If a label is one that a PNG cannot keep.
+    """
+    if pixels.ndim == 3:
+        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    low, high = int(pixels.min()), int(pixels.max())
+    if low < 0 or high > _MOST_LABEL:
+        reason = f"its labels go from {low} to {high}, and a PNG keeps 0 to {_MOST_LABEL}"
+        raise DecodeError.of("", reason)
+    return Image.fromarray(pixels.numpy().astype(np.uint8 if high < 256 else np.uint16))
+
+
+def _save(picture: Image.Image, file: Path, encoding: Encoding) -> None:
+    options = encoding.options if file.suffix == encoding.suffix else {"format": "PNG"}
+    replace_file(file, lambda path: picture.save(path, **options))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["file_names", "safe_name"]
+__all__ = ["safe_name", "unique_stems"]
 
 # what some file system or shell forbids or reads otherwise
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
@@ -15,34 +15,37 @@ _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 _LONGEST = 120  # bytes of a part of a path: suffixes and numbers are to fit behind it
 
 
-def file_names(paths: Sequence[str], suffix: str) -> list[str]:
-    """Names that differ on every file system, also where capitals and accents do not count.
+def unique_stems(paths: Sequence[str], suffixes: Sequence[str]) -> list[str]:
+    """Names without suffixes that differ on every file system, whichever suffix they get.
+
+    They also differ where capitals or the way accents are written do not count, and none is
+    the name of a folder.
 
     Args:
         paths: Old paths in order, with "/" between their parts; the same may come repeatedly.
-        suffix: What the new names end with, with its dot.
+        suffixes: What the files of an image will end with.
 
     Returns:
-        A name for each path: its own in the same folders with the other suffix, made safe, and
-        numbered where that name is taken. They depend on the paths and their order alone.
+        A stem for each path: its own in the same folders, made safe, and numbered where that is
+        taken. They depend on the paths and their order alone.
 
     Example:
-        >>> file_names(["a/x.jpg", "b/x.jpg", "a/X.png", "../..."], ".png")
-        ['a/x.png', 'b/x.png', 'a/X-2.png', '__/___.png']
+        >>> unique_stems(["a/x.jpg", "b/x.jpg", "a/X.png", "../..."], [".png", ".txt"])
+        ['a/x', 'b/x', 'a/X-2', '__/__']
     """
-    stems = [_stem(path) for path in paths]
-    taken = {_same(folder) for stem in stems for folder in _folders(stem)}
+    wanted = [_stem(path) for path in paths]
+    taken = {_same(folder) for stem in wanted for folder in _folders(stem)}
     numbers: dict[str, int] = {}
-    names = []
-    for stem in stems:
-        name, number = f"{stem}{suffix}", numbers.get(_same(stem), 1)
-        while _same(name) in taken:
+    stems = []
+    for first in wanted:
+        stem, number = first, numbers.get(_same(first), 1)
+        while not taken.isdisjoint(names := [_same(stem + suffix) for suffix in suffixes]):
             number += 1
-            name = f"{stem}-{number}{suffix}"
-        numbers[_same(stem)] = number
-        taken.add(_same(name))
-        names.append(name)
-    return names
+            stem = f"{first}-{number}"
+        numbers[_same(first)] = number
+        taken.update(names)
+        stems.append(stem)
+    return stems
 
 
 def safe_name(name: str) -> str:

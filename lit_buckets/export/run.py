@@ -8,26 +8,21 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from rich.console import Console
-from rich.progress import track
-from torch.utils.data import DataLoader
 
 from lit_buckets.config import Config, load_config, to_plain, to_yaml
 from lit_buckets.datamodule import BucketDataModule
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.export.folder import Journal, claim, write_left_out
-from lit_buckets.export.images import FORMATS, Encoding, ImageFormat, ImageWriter, Outcome
-from lit_buckets.export.names import file_names, safe_name
+from lit_buckets.export.folder import claim, write_left_out
+from lit_buckets.export.groups import Group, groups_of
+from lit_buckets.export.images import FORMATS, Encoding, ImageFormat
 from lit_buckets.manifest import Manifest, replace_file
 from lit_buckets.manifest.columns import hash_strings
-from lit_buckets.pixels.dataset import BucketDataset
-from lit_buckets.plan import BucketPlan
 from lit_buckets.stages import STAGES, Stage
+from lit_buckets.storage import is_remote
 
 __all__ = ["Exported", "export"]
 
@@ -87,113 +82,40 @@ def export(
             f"quality={quality} from 1 to 100."
         )
     wanted = load_config(config, overrides)
+    if wanted.transform.fit == "pad":
+        raise ConfigError(
+            "transform.fit=pad cannot be exported; files keep no mask of what is padded. "
+            "Set transform.fit=crop."
+        )
     dm = BucketDataModule(_without_chance(wanted))
     dm.prepare_data()
     dm.setup()
     place = Path(os.path.abspath(directory))  # noqa: PTH100 - links are kept
     encoding = Encoding(image_format, quality)
     stages = [stage for stage in STAGES if getattr(wanted.data, stage) is not None]
-    parts = [_Part(dm, stage, place / stage, encoding) for stage in stages]
-    _check_outside(place, parts)
-    claim(place, _identity(dm.config, parts, encoding))
-    for part in parts:
-        part.write(
-            min(wanted.loader.num_workers, os.cpu_count() or 1)
-            if num_workers is None
-            else num_workers,
-            sys.stderr.isatty() if progress is None else progress,
-        )
+    _check_outside(place, {stage: dm.manifest_of(stage) for stage in stages})
+    claim(place, _identity(dm, stages, encoding))
+    groups = [group for stage in stages for group in groups_of(dm, stage, place / stage, encoding)]
+    workers = min(wanted.loader.num_workers, os.cpu_count() or 1)
+    workers = workers if num_workers is None else num_workers
+    show = sys.stderr.isatty() if progress is None else progress
+    left_out: dict[str, str] = {}
+    for stage in stages:
+        reasons = _left_out(dm, stage)
+        for group in (group for group in groups if group.stage == stage):
+            reasons |= group.write(workers, wanted.loader.multiprocessing_context, show=show)
+        write_left_out(place / stage, reasons)
+        left_out |= reasons
+        if not any(group.done for group in groups if group.stage == stage):
+            raise DataError(
+                f"none of the {stage} images can be decoded; {len(reasons):,} are named in "
+                f"{str(place / stage / 'left_out.csv')!r}. Repair them."
+            )
     file = place / "config.yaml"
-    text = _HEAD + to_yaml(_config_of(wanted, parts))
+    text = _HEAD + to_yaml(_config_of(wanted, dm, groups))
     replace_file(file, lambda path: _write(path, text))
-    return Exported(
-        file,
-        sum(part.written for part in parts),
-        sum(part.there for part in parts),
-        {path: reason for part in parts for path, reason in part.left_out.items()},
-    )
-
-
-class _Group(NamedTuple):
-    """Images of one source that come equally often: a source of the new configuration."""
-
-    folder: str  #: relative to the stage's, with a final "/"; "" where there is one group
-    repeats: int
-
-
-class _Part:
-    """The images of one stage, on their way to the disk."""
-
-    def __init__(
-        self, dm: BucketDataModule, stage: Stage, folder: Path, encoding: Encoding
-    ) -> None:
-        loader = dm.loader(stage, num_replicas=1, rank=0, num_workers=0)
-        assert isinstance(loader.dataset, BucketDataset)
-        self.stage, self.folder = stage, folder
-        self.context = dm.config.loader.multiprocessing_context
-        self.plan, self.manifest = dm.plan_of(stage), dm.manifest_of(stage)
-        self.groups, self.group_of = _groups(self.manifest, self.plan)
-        self.names = _names(self, f".{encoding.format}")
-        self.writer = ImageWriter(loader.dataset, self.names, folder, encoding)
-        self.written = self.there = 0
-        self.left_out = {refused.path: refused.reason for refused in self.manifest.refused}
-        for row, reason in self.plan.excluded.items():
-            self.left_out[self._path(row)] = reason
-
-    def write(self, workers: int, show: bool) -> None:
-        """Write what is not there yet, and the tables.
-
-        Raises:
-            DataError: If a file cannot be written, or no image can be decoded.
-        """
-        journal = Journal(self.folder, self.names)
-        used = np.flatnonzero(self.plan.bucket_of >= 0).tolist()
-        todo = [row for row in used if self.names[row] not in journal.rows]
-        self.there = len(used) - len(todo)
-        outcomes = DataLoader(
-            self.writer,
-            batch_size=None,
-            sampler=todo,
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            multiprocessing_context=self.context if workers else None,
-            generator=torch.Generator(),  # starting workers draws nothing from the global one
-        )
-        for outcome in track(
-            outcomes,
-            f"writing {self.stage}",
-            len(todo),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not show,
-        ):
-            self._note(outcome, journal)
-        if not journal.rows:
-            raise DataError(f"none of the {len(used):,} {self.stage} images can be decoded.")
-        journal.close()
-        write_left_out(self.folder, self.left_out)
-
-    def sources(self) -> list[dict[str, Any]]:
-        """Folders of what was written, for the new configuration."""
-        held = {self.group_of[row] for row in np.flatnonzero(self.plan.bucket_of >= 0).tolist()}
-        return [
-            {"path": str(self.folder / group.folder), "repeats": group.repeats, "captions": ".txt"}
-            for number, group in enumerate(self.groups)
-            if number in held and (self.folder / group.folder).is_dir()
-        ]
-
-    def _note(self, outcome: Outcome, journal: Journal) -> None:
-        if outcome.unwritten:
-            name = str(self.folder / self.names[outcome.row])
-            raise DataError(f"{name!r} cannot be written: {outcome.unwritten}. Make room for it.")
-        if outcome.facts is None:
-            self.left_out[self._path(outcome.row)] = outcome.failed
-        else:
-            self.written += 1
-            journal.add(outcome.facts)
-
-    def _path(self, row: int) -> str:
-        return self.manifest.path(self.plan.image_of(row))
+    there = sum(group.there for group in groups)
+    return Exported(file, sum(group.done for group in groups) - there, there, left_out)
 
 
 def _without_chance(config: Config) -> Config:
@@ -204,96 +126,85 @@ def _without_chance(config: Config) -> Config:
         data=replace(config.data, on_error="raise"),
         batches=replace(config.batches, batch_size=1, max_pixels=None),
         transform=replace(
-            config.transform,
-            crop="center" if crop == "random" else crop,
-            flip=0.0,
-            augment=(),
+            config.transform, crop="center" if crop == "random" else crop, flip=0.0, augment=()
         ),
     )
 
 
-def _groups(manifest: Manifest, plan: BucketPlan) -> tuple[list[_Group], list[int]]:
-    """The groups of images, and which one each row of the plan is in."""
-    images = [plan.image_of(row) for row in range(len(plan))]
-    repeats = np.ones(len(plan), dtype=np.int64) if plan.repeats is None else plan.repeats
-    pairs = np.stack([np.asarray(manifest.source_of)[images], repeats], axis=1)
-    kinds, group_of = np.unique(pairs, axis=0, return_inverse=True)
-    if len(kinds) == 1:
-        return [_Group("", int(kinds[0][1]))], [0] * len(plan)
-    roots = [PurePath(source["root"]).name for source in manifest.sources]
-    wanted = [f"{safe_name(roots[source])}.x" for source, _ in kinds.tolist()]
-    folders = file_names(wanted, "")  # numbered where several are called the same
-    times = kinds[:, 1].tolist()
-    return [_Group(f"{f}/", n) for f, n in zip(folders, times, strict=True)], group_of.tolist()
-
-
-def _names(part: _Part, suffix: str) -> list[str]:
-    """Names of the files, by row of the plan."""
-    paths = part.manifest.table.column("path").to_pylist()
-    names = [""] * len(part.plan)
-    for number, group in enumerate(part.groups):
-        rows = [row for row, its in enumerate(part.group_of) if its == number]
-        inside = file_names([paths[part.plan.image_of(row)] for row in rows], suffix)
-        for row, name in zip(rows, inside, strict=True):
-            names[row] = group.folder + name
-    return names
-
-
-def _check_outside(place: Path, parts: list[_Part]) -> None:
+def _check_outside(place: Path, manifests: Mapping[Stage, Manifest]) -> None:
     """Refuse to write among the images that are read."""
-    for part in parts:
-        for source in part.manifest.sources:
+    for stage, manifest in manifests.items():
+        for source in manifest.sources:
             root = source["root"]
-            if root and "://" not in root and place.resolve().is_relative_to(Path(root).resolve()):
+            if not root or is_remote(root):
+                continue
+            if place.resolve().is_relative_to(Path(root).resolve()):
                 raise ConfigError(
-                    f"{str(place)!r} lies in {root!r}, a source of data.{part.stage}: the next "
-                    "setup pass would find what is written there. Name a folder outside it."
+                    f"{str(place)!r} lies in {root!r}, a source of data.{stage}: the next setup "
+                    "pass could find what is written there. Name a folder outside it."
                 )
 
 
-def _identity(config: Config, parts: list[_Part], encoding: Encoding) -> dict[str, Any]:
+def _identity(dm: BucketDataModule, stages: list[Stage], encoding: Encoding) -> dict[str, Any]:
     """What decides each byte of an export."""
-    quality = {"quality": encoding.quality} if encoding.options else {}
-    stages: dict[str, Any] = {
-        part.stage: {
-            "plan": part.plan.hash,
-            "images": part.manifest.fingerprint,
-            "files": _digest(part.manifest),
+    transform = to_plain(dm.config)["transform"]
+    for name in ("normalize", "channels_last"):  # of the device
+        del transform[name]
+    quality = {} if encoding.format == "png" else {"quality": encoding.quality}
+    images: dict[str, Any] = {
+        stage: {
+            "plan": dm.plan_of(stage).hash,
+            "images": dm.manifest_of(stage).fingerprint,
+            "files": _digest(dm.manifest_of(stage)),
         }
-        for part in parts
+        for stage in stages
     }
-    transform = to_plain(config)["transform"]
-    transform.pop("normalize", None)  # happens on the device
-    return {"format": encoding.format, **quality, "transform": transform, **stages}
+    return {"format": encoding.format, **quality, "transform": transform, **images}
 
 
 def _digest(manifest: Manifest) -> str:
-    """Changes if a file or a caption does, in hexadecimal digits."""
+    """Changes if a file, a caption or a further column does, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name in ("bytes", "mtime_ns"):
         digest.update(np.ascontiguousarray(manifest.table.column(name).to_numpy()).data)
-    captions = manifest.table.column("caption").combine_chunks()
-    digest.update(hash_strings(captions).data)
+    digest.update(hash_strings(manifest.table.column("caption").combine_chunks()).data)
+    for name in sorted(manifest.columns):
+        digest.update(repr((name, manifest.table.column(name).to_pylist())).encode())
     return digest.hexdigest()
 
 
-def _config_of(wanted: Config, parts: list[_Part]) -> dict[str, dict[str, Any]]:
+def _left_out(dm: BucketDataModule, stage: Stage) -> dict[str, str]:
+    """Images that the setup pass or the plan leaves out, and why."""
+    manifest, plan = dm.manifest_of(stage), dm.plan_of(stage)
+    reasons = {refused.path: refused.reason for refused in manifest.refused}
+    return reasons | {
+        manifest.path(plan.image_of(row)): reason for row, reason in plan.excluded.items()
+    }
+
+
+def _config_of(wanted: Config, dm: BucketDataModule, groups: list[Group]) -> dict[str, Any]:
     """The configuration that trains on what was written."""
     tree = to_plain(wanted)
-    sides = np.concatenate([part.plan.bucket_sizes for part in parts])
-    for part in parts:
-        tree["data"][part.stage] = part.sources()
+    stages = list(dict.fromkeys(group.stage for group in groups))
+    for stage in stages:
+        tree["data"][stage] = [
+            {
+                "path": str(group.folder),
+                "repeats": group.repeats,
+                "kind": "imagefolder",
+                "caption_column": "text",
+            }
+            for group in groups
+            if group.stage == stage and group.done
+        ]
+    sides = np.concatenate([dm.plan_of(stage).bucket_sizes for stage in stages])
     tree["buckets"] = {
         "rule": "native",
         "divisor": math.gcd(wanted.buckets.divisor, *sides.ravel().tolist()),
         "max_area": int(sides.prod(axis=1).max()),
     }
+    tree["transform"] |= {"fit": "crop", "crop": "center", "focus": None}
     return tree
-
-
-def _as_it_is(outcome: Any) -> Any:
-    """Take the place of torch's conversion."""
-    return outcome
 
 
 def _write(file: Path, text: str) -> None:
