@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lit_buckets import manifest as module
 from lit_buckets.errors import DataError
 from lit_buckets.manifest import (
     SCHEMA,
@@ -22,6 +21,7 @@ from lit_buckets.manifest import (
     columns,
     read_failures,
 )
+from lit_buckets.manifest import mapped as module
 from lit_buckets.storage import Span, read
 
 
