@@ -21,7 +21,7 @@ from lit_buckets.headers import Job
 from lit_buckets.manifest import Failure, Manifest, read_failures
 from lit_buckets.scan import manifest_file, readers, reading, scan
 from lit_buckets.scan.progress import Progress
-from lit_buckets.sources import Block, Entry, FolderSource, Source, as_blocks
+from lit_buckets.sources import Block, FolderSource, Run, Source, as_blocks
 
 SHARED = Path(__file__).parents[2] / "shared"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux alone")
@@ -434,7 +434,8 @@ class Table:
     def blocks(self, *, earlier, apart_from=()) -> Iterator[Block]:
         for path in self.paths:
             status = Path(path).stat()
-            yield from as_blocks([Entry(path, status.st_size, status.st_mtime_ns)])
+            run = Run([path], [status.st_size], [status.st_mtime_ns], [-1], [""])
+            yield from as_blocks([run])
 
     def caption_path(self, path: str) -> str:
         raise AssertionError("no entry has a caption")

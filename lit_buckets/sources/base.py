@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -18,8 +19,8 @@ __all__ = [
     "Block",
     "Container",
     "Earlier",
-    "Entry",
     "MissingCaption",
+    "Run",
     "Source",
     "as_blocks",
     "check_repeats",
@@ -51,22 +52,57 @@ LISTED = pa.schema(
 )
 
 
-class Entry(NamedTuple):
-    """One image as a listing shows it: nothing of the file has been read.
+@dataclass(slots=True)
+class Run:
+    """Files that follow one another in a listing, none of which has been read: a list a column.
 
     Attributes:
         path: Relative to the source's root, with "/" between its parts; valid Unicode.
-        bytes: Length of the file; -1 if unknown.
+        bytes: Length of each file; -1 if unknown.
         mtime_ns: Time of its last change in nanoseconds, or what stands for it (see `storage`).
         caption_mtime_ns: The same of its caption file; -1 if there is none.
-        refused: Why the image cannot even be opened, as a short sentence; "" if it can.
+        reason: Why it cannot even be opened, as a short sentence; "" if it can.
     """
 
-    path: str
-    bytes: int
-    mtime_ns: int
-    caption_mtime_ns: int = NO_CAPTION
-    refused: str = ""
+    path: list[str] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+    mtime_ns: list[int] = field(default_factory=list)
+    caption_mtime_ns: list[int] = field(default_factory=list)
+    reason: list[str] = field(default_factory=list)
+
+    def add(
+        self, path: str, length: int, mtime_ns: int, caption_mtime_ns: int = NO_CAPTION
+    ) -> None:
+        """Add a file."""
+        self.path.append(path)
+        self.bytes.append(length)
+        self.mtime_ns.append(mtime_ns)
+        self.caption_mtime_ns.append(caption_mtime_ns)
+        self.reason.append("")
+
+    def refuse(self, path: str, reason: str) -> None:
+        """Add a file that cannot be opened."""
+        self.add(path, 0, 0)
+        self.reason[-1] = reason
+
+    def between(self, folders: Iterable[str]) -> Iterator[Run | str]:
+        """The files, sorted by path, in parts, and between these the folders where they belong.
+
+        Args:
+            folders: Paths with a final "/", so that they sort as the paths in them do.
+        """
+        start = 0
+        for folder in sorted(folders):
+            end = bisect_left(self.path, folder)
+            if end > start:
+                yield Run(*(column[start:end] for column in self.columns()))
+            yield folder
+            start = end
+        yield Run(*(column[start:] for column in self.columns()))
+
+    def columns(self) -> Iterator[list[Any]]:
+        """The lists, in order."""
+        return (getattr(self, each.name) for each in fields(self))
 
 
 class Container(NamedTuple):
@@ -160,13 +196,17 @@ class Source(Protocol):
         """The caption file of an image that has one, relative to the root like `path`."""
 
 
-def as_blocks(entries: Iterable[Entry]) -> Iterator[Block]:
-    """Entries as Arrow tables, few of them at a time as Python objects."""
-    names = ["path", "bytes", "mtime_ns", "caption_mtime_ns", "reason"]
-    schema = pa.schema([LISTED.field(name) for name in names])
-    left = iter(entries)
-    while block := list(islice(left, BLOCK)):
-        columns = [list(column) for column in zip(*block, strict=True)]
+def as_blocks(runs: Iterable[Run]) -> Iterator[Block]:
+    """Runs as Arrow tables, few of their files at a time as Python objects."""
+    schema = pa.schema([LISTED.field(each.name) for each in fields(Run)])
+    columns: list[list[Any]] = [[] for _ in schema]
+    for run in runs:
+        for column, more in zip(columns, run.columns(), strict=True):
+            column += more
+        if len(columns[0]) >= BLOCK:
+            yield Block(pa.table(columns, schema=schema))
+            columns = [[] for _ in schema]
+    if columns[0]:
         yield Block(pa.table(columns, schema=schema))
 
 

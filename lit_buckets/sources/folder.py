@@ -117,11 +117,11 @@ class FolderSource:
         root, selection = self.root, Selection(self.include, self.exclude)
         if is_remote(root):
             _check_remote(root)
-            entries = remote_walk(root, selection, self.captions, apart_from)
+            runs = remote_walk(root, selection, self.captions, apart_from)
         else:
             _check_folder(root)
-            entries = Walk(root, selection, self.captions, self.follow_links, apart_from).entries()
-        return as_blocks(entries)
+            runs = Walk(root, selection, self.captions, self.follow_links, apart_from).runs()
+        return as_blocks(runs)
 
 
 def check_captions(captions: str | None, missing_caption: str) -> None:

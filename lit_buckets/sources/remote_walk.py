@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from lit_buckets.sources.base import NO_CAPTION, Entry
+from lit_buckets.sources.base import NO_CAPTION, Run
 from lit_buckets.sources.patterns import Selection, is_hidden, is_image
-from lit_buckets.sources.walk import Item
 from lit_buckets.storage import remote
 from lit_buckets.storage.remote import Found
 
@@ -15,8 +14,8 @@ __all__ = ["remote_walk"]
 
 def remote_walk(
     root: str, selection: Selection, captions: str | None, apart_from: Collection[str]
-) -> Iterator[Entry]:
-    """One entry for each image file and each folder that cannot be listed, sorted by path.
+) -> Iterator[Run]:
+    """Image files, and folders that cannot be listed, sorted by path.
 
     Args:
         root: URL of the folder.
@@ -24,42 +23,50 @@ def remote_walk(
         captions: Suffix of the caption files; None for no captions.
         apart_from: URLs of folders that are not entered.
     """
-    stack = [iter(_list(root, "", selection, captions))]
+    stack = [_list(root, "", selection, captions)]
     while stack:
         item = next(stack[-1], None)
         if item is None:
             stack.pop()
-        elif item.entry is not None:
-            yield item.entry
-        elif f"{root}/{item.key}".rstrip("/") not in apart_from and selection.enters(item.key):
-            stack.append(iter(_list(root, item.key, selection, captions)))
+        elif isinstance(item, Run):
+            yield item
+        elif f"{root}/{item}".rstrip("/") not in apart_from and selection.enters(item):
+            stack.append(_list(root, item, selection, captions))
 
 
-def _list(root: str, folder: str, selection: Selection, captions: str | None) -> list[Item]:
+def _list(
+    root: str, folder: str, selection: Selection, captions: str | None
+) -> Iterator[Run | str]:
     """Everything of interest in one folder, sorted; `folder` ends in "/" or is empty."""
     try:
         found = [each for each in remote.found_in(f"{root}/{folder}") if not is_hidden(each.name)]
     except OSError as error:
-        reason = f"cannot be opened: folder not listed, {error.strerror}"
-        return [Item(folder, Entry(folder, 0, 0, refused=reason))]
-    folders = [Item(f"{folder}{each.name}/") for each in found if each.is_folder]
-    files = {folder + each.name: each for each in found if not each.is_folder}
-    images = [path for path in files if is_image(path) and selection.takes(path)]
+        found, run = [], Run()
+        run.refuse(folder, f"cannot be opened: folder not listed, {error.strerror}")
+    else:
+        files = {folder + each.name: each for each in found if not each.is_folder}
+        run = _images(root, files, selection, captions)
+    yield from run.between(f"{folder}{each.name}/" for each in found if each.is_folder)
+
+
+def _images(root: str, files: dict[str, Found], selection: Selection, captions: str | None) -> Run:
+    """The images among the files of a folder, sorted."""
+    run = Run()
+    images = sorted(path for path in files if is_image(path) and selection.takes(path))
     texts = {path: path[: path.rfind(".")] + (captions or "") for path in images if captions}
     wanted = [*images, *(text for text in set(texts.values()) if text in files)]
     stamps = dict(zip(wanted, _stamps(root, wanted, files), strict=True))
-
-    def entry(path: str) -> Entry:
+    for path in images:
         stamp, caption = stamps[path], stamps.get(texts.get(path, ""))
         if isinstance(stamp, OSError):
-            return Entry(path, 0, 0, refused=f"cannot be opened: {stamp.strerror}")
+            run.refuse(path, f"cannot be opened: {stamp.strerror}")
+            continue
         # a caption that the server does not answer for is tried, and told, when it is read
         change = (
             NO_CAPTION if caption is None else 0 if isinstance(caption, OSError) else caption[1]
         )
-        return Entry(path, *stamp, caption_mtime_ns=change)
-
-    return sorted([*folders, *(Item(path, entry(path)) for path in images)])
+        run.add(path, *stamp, caption_mtime_ns=change)
+    return run
 
 
 def _stamps(

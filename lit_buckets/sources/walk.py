@@ -1,23 +1,20 @@
-"""The image files of a folder on this machine, in order."""
+"""The image files of a folder on this machine, in order.
+
+A second start of a job spends its time here, so files become rows a folder at a time: in columns
+of strings and numbers, which cost the least there can be and keep Python's garbage collector idle.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from operator import attrgetter
 
-from lit_buckets.sources.base import Entry
-from lit_buckets.sources.patterns import Selection, is_hidden, is_image
+from lit_buckets.sources.base import NO_CAPTION, Run
+from lit_buckets.sources.patterns import Selection, is_image
 
-__all__ = ["Item", "Walk"]
-
-
-class Item(NamedTuple):
-    """What a listing holds at one place of its order; an entry, or a folder to enter."""
-
-    key: str  # relative path, with a final "/" for a folder: sorts as the full paths do
-    entry: Entry | None = None
+__all__ = ["Walk"]
 
 
 class Walk:
@@ -47,84 +44,107 @@ class Walk:
         self.left_out = {*apart_from} - {self.real_root}
         self.entered: set[str] = set()  # real paths; filled only where links are followed
 
-    def entries(self) -> Iterator[Entry]:
-        """One entry for each image file and each folder that cannot be listed, sorted by path."""
-        stack = [iter(self._list(""))]  # no recursion: paths may be deeper than Python's limit
+    def runs(self) -> Iterator[Run]:
+        """Image files, and folders that cannot be listed, sorted by path."""
+        stack = [self._list("")]  # no recursion: paths may be deeper than Python's limit
         while stack:
             item = next(stack[-1], None)
             if item is None:
                 stack.pop()
-            elif item.entry is not None:
-                yield item.entry
-            elif self._enters(item.key):
-                stack.append(iter(self._list(item.key)))
+            elif isinstance(item, Run):
+                yield item
+            elif self._enters(item):
+                stack.append(self._list(item))
 
-    def _list(self, folder: str) -> list[Item]:
-        """Everything of interest in one folder, sorted; `folder` ends in "/" or is empty."""
+    def _list(self, folder: str) -> Iterator[Run | str]:
+        """Everything of interest in one folder, sorted; `folder` ends in "/" or is empty.
+
+        Files come in runs, between the folders to enter; a folder sorts with its final "/", as the
+        paths in it do.
+        """
+        run = Run()
         try:
             with os.scandir(f"{self.root}/{folder}") as listing:
-                files = [file for file in listing if not is_hidden(file.name)]
+                files = [file for file in listing if file.name[0] != "."]  # the others are hidden
         except OSError as error:
-            reason = f"cannot be opened: folder not listed, {error.strerror or error}"
-            return [Item(folder, Entry(_unicode(folder)[0], 0, 0, refused=reason))]
+            run.refuse(folder, f"cannot be opened: folder not listed, {error.strerror or error}")
+            files = []
+        files.sort(key=attrgetter("name"))
         suffix = self.captions
         texts = {file.name: file for file in files if file.name.endswith(suffix)} if suffix else {}
-        items = (self._item(folder, file, texts) for file in files)
-        return sorted((item for item in items if item is not None), key=lambda item: item.key)
+        folders = [path for file in files if (path := self._add(run, folder, file, texts))]
+        _make_unicode(run)
+        yield from run.between(folders)
 
-    def _item(
-        self, folder: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
-    ) -> Item | None:
-        path = folder + file.name
+    def _add(
+        self, run: Run, folder: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
+    ) -> str | None:
+        """Add what is an image to the run, or return a folder to enter."""
+        name = file.name
+        path = folder + name
         try:
             if file.is_symlink():
-                return self._link(path, file, texts)
+                return self._add_link(run, path, file, texts)
             if file.is_dir(follow_symlinks=False):
-                return Item(path + "/")
-            if not self._wants(path) or not file.is_file(follow_symlinks=False):
-                return None
-            return Item(path, self._entry(path, file, texts))
+                return path + "/"
+            if (
+                is_image(name)
+                and self.selection.takes(path)
+                and file.is_file(follow_symlinks=False)
+            ):
+                self._add_image(run, path, file, texts)
         except OSError as error:
-            reason = f"cannot be opened: {error.strerror or error}"
-            return Item(path, Entry(_unicode(path)[0], 0, 0, refused=reason))
+            run.refuse(path, f"cannot be opened: {error.strerror or error}")
+        return None
 
-    def _entry(
-        self, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
-    ) -> Entry:
+    def _add_image(
+        self, run: Run, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
+    ) -> None:
         status = file.stat()
-        name, refused = _unicode(path)
-        text = texts.get(file.name[: file.name.rfind(".")] + (self.captions or ""))
-        caption_mtime_ns = -1
-        if text is not None and text.is_file():
-            caption_mtime_ns = text.stat().st_mtime_ns
-            if text.is_symlink() and not self.follow_links and not self._inside(text.path):
-                refused = refused or f"its caption {text.name!r} is {_LEADS_OUT}"
-        return Entry(name, status.st_size, status.st_mtime_ns, caption_mtime_ns, refused)
+        caption, refused = NO_CAPTION, ""
+        if texts:
+            caption, refused = self._caption(file.name, texts)
+        run.path.append(path)
+        run.bytes.append(status.st_size)
+        run.mtime_ns.append(status.st_mtime_ns)
+        run.caption_mtime_ns.append(caption)
+        run.reason.append(refused)
 
-    def _link(
-        self, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
-    ) -> Item | None:
+    def _caption(self, name: str, texts: Mapping[str, os.DirEntry[str]]) -> tuple[int, str]:
+        """Time of last change of an image's caption, and why the image is refused for it."""
+        text = texts.get(name[: name.rfind(".")] + (self.captions or ""))
+        if text is None or not text.is_file():
+            return NO_CAPTION, ""
+        refused = ""
+        if text.is_symlink() and not self.follow_links and not self._inside(text.path):
+            refused = f"its caption {text.name!r} is {_LEADS_OUT}"
+        return text.stat().st_mtime_ns, refused
+
+    def _add_link(
+        self, run: Run, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
+    ) -> str | None:
+        wanted = is_image(file.name) and self.selection.takes(path)
         try:
             mode = file.stat().st_mode
         except OSError as error:  # leads nowhere, or round in a circle
-            reason = f"cannot be opened: a link, {error.strerror or error}"
-            refusal = Item(path, Entry(_unicode(path)[0], 0, 0, refused=reason))
-            return refusal if self._wants(path) else None
-        is_folder, inside = stat.S_ISDIR(mode), self._inside(file.path)
-        if not is_folder and not (self._wants(path) and stat.S_ISREG(mode)):
+            if wanted:
+                run.refuse(path, f"cannot be opened: a link, {error.strerror or error}")
             return None
-        if is_folder and (inside or self._holds_root(file.path)):
-            return None  # its images come by their own names
-        if is_folder and not self.selection.enters(path + "/"):
+        inside = self._inside(file.path)
+        if stat.S_ISDIR(mode):
+            # of a folder inside, or round this one, the images come by their own names
+            known = inside or self._holds_root(file.path)
+            if known or not self.selection.enters(path + "/"):
+                return None
+        elif not wanted or not stat.S_ISREG(mode):
             return None
         if not inside and not self.follow_links:
-            return Item(path, Entry(_unicode(path)[0], 0, 0, refused=_LEADS_OUT))
-        if is_folder:
-            return Item(path + "/")
-        return Item(path, self._entry(path, file, texts))
-
-    def _wants(self, path: str) -> bool:
-        return is_image(path) and self.selection.takes(path)
+            run.refuse(path, _LEADS_OUT)
+        elif stat.S_ISDIR(mode):
+            return path + "/"
+        else:
+            self._add_image(run, path, file, texts)
+        return None
 
     def _enters(self, folder: str) -> bool:
         """Whether to enter a folder: not if it is another source's, or was entered before.
@@ -152,11 +172,13 @@ class Walk:
 _LEADS_OUT = "a link that leads out of the source's folder; follow_links would allow it"
 
 
-def _unicode(path: str) -> tuple[str, str]:
-    """A path that can be stored as UTF-8, and why the file is refused if that is not its name."""
+def _make_unicode(run: Run) -> None:
+    """Write names that are not UTF-8 so that they can be stored, and refuse their files."""
     try:
-        path.encode()
+        "".join(run.path).encode()
     except UnicodeEncodeError:
-        stored = os.fsencode(path).decode("utf-8", "backslashreplace")
-        return stored, "the name is not valid UTF-8; rename the file"
-    return path, ""
+        for row, path in enumerate(run.path):
+            stored = os.fsencode(path).decode("utf-8", "backslashreplace")
+            if stored != path:
+                run.path[row] = stored
+                run.reason[row] = "the name is not valid UTF-8; rename the file"
