@@ -272,7 +272,7 @@ def loader(folder: Path) -> None:
         dm = BucketDataModule(
             {
                 "data": {
-                    "train": {"source": "folder", "path": str(folder), "repeats": repeats},
+                    "train": {"path": str(folder), "repeats": repeats},
                     "cache_dir": cache,
                 },
                 "batches": {"batch_size": 4},
