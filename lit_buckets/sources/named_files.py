@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -87,6 +88,20 @@ def _replaced(
     )
 
 
+class Looks(NamedTuple):
+    """What files look like, a list a column: length, stamp, and why each is refused."""
+
+    bytes: list[int]
+    mtime_ns: list[int]
+    reason: list[str]
+
+    def add(self, length: int, mtime_ns: int, reason: str = "") -> None:
+        """Add a file."""
+        self.bytes.append(length)
+        self.mtime_ns.append(mtime_ns)
+        self.reason.append(reason)
+
+
 class Files:
     """Looks at files below a root.
 
@@ -101,58 +116,67 @@ class Files:
         self._holds = lru_cache(2**16)(self._holds_folder)
         self._listed: dict[str, dict[str, tuple[int, int]]] = {}
 
-    def look(self, paths: Sequence[str]) -> list[tuple[int, int, str]]:
-        """Length, stamp, and why it is refused, of each file."""
-        if any(is_remote(joined(self._root, path)) for path in paths):
-            return self._look_far(paths)
-        return [self._look_here(path) for path in paths]
+    def look(self, paths: Sequence[str]) -> Looks:
+        """Look at each file; none of them is opened."""
+        whole = [joined(self._root, path) for path in paths]
+        may_be_far = is_remote(self._root) or not self._confined
+        far = [url for url in whole if is_remote(url)] if may_be_far else []
+        stamps = dict(zip(far, self._from_listings(far) or remote.stamps(far), strict=True))
+        looks = Looks([], [], [])
+        for path in whole:
+            try:
+                looks.add(*(_known(stamps[path]) if path in stamps else self._look_here(path)))
+            except (OSError, ValueError) as error:  # noqa: PERF203 - ValueError: a NUL in the name
+                reason = getattr(error, "strerror", None) or str(error)
+                looks.add(0, 0, f"cannot be opened: {reason}")
+        return looks
 
-    def _look_here(self, path: str) -> tuple[int, int, str]:
-        whole = joined(self._root, path)
-        try:
-            status = os.lstat(whole)
-            if self._confined and not self._is_inside(whole, status):
-                return 0, 0, _LINK
-            if stat.S_ISLNK(status.st_mode):
-                status = os.stat(whole)  # noqa: PTH116 - many times faster than pathlib
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            return 0, 0, f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+    def _look_here(self, whole: str) -> tuple[int, int, str]:
+        """The same of one file of this machine.
+
+        Raises:
+            OSError: If it cannot be found.
+            ValueError: If no file can have such a name.
+        """
+        status = os.lstat(whole)
+        if stat.S_ISREG(status.st_mode):
+            if not self._confined or self._holds(whole[: whole.rfind("/") + 1]):
+                return status.st_size, status.st_mtime_ns, ""
+            return 0, 0, _LINK
+        if not stat.S_ISLNK(status.st_mode):
+            return 0, 0, "not a file"
+        if self._confined and not os.path.realpath(whole).startswith(self._real_root):
+            return 0, 0, _LINK
+        status = os.stat(whole)  # noqa: PTH116 - many times faster than pathlib
         if not stat.S_ISREG(status.st_mode):
             return 0, 0, "not a file"
         return status.st_size, status.st_mtime_ns, ""
 
-    def _is_inside(self, whole: str, status: os.stat_result) -> bool:
-        if stat.S_ISLNK(status.st_mode):
-            return os.path.realpath(whole).startswith(self._real_root)
-        return self._holds(whole[: whole.rfind("/") + 1])
-
     def _holds_folder(self, folder: str) -> bool:
         return (os.path.realpath(folder).rstrip("/") + "/").startswith(self._real_root)
 
-    def _look_far(self, paths: Sequence[str]) -> list[tuple[int, int, str]]:
-        urls = [joined(self._root, path) for path in paths]
-        found = self._from_listings(urls) or remote.stamps(urls)
-        return [
-            (0, 0, f"cannot be opened: {one.strerror}") if isinstance(one, OSError) else (*one, "")
-            for one in found
-        ]
-
     def _from_listings(self, urls: Sequence[str]) -> list[tuple[int, int] | OSError] | None:
         """Stamps from a few listings of whole folders, where those can be had and pay off."""
-        folders = {url[: url.rfind("/")] for url in urls}
+        parts = [url.rpartition("/") for url in urls]
+        folders = {folder for folder, _, _ in parts}
         if 8 * len(folders) > len(urls) or any(url.startswith("http") for url in urls):
             return None
         self._listed = dict([*self._listed.items()][-_FOLDERS:])
         for folder in sorted(folders - self._listed.keys()):
-            try:
-                found = remote.found_in(folder)
-            except OSError:
-                found = []
-            self._listed[folder] = {
-                one.name: (one.bytes, one.change) for one in found if not one.is_folder
-            }
-        missing = FileNotFoundError(2, os.strerror(2))
-        return [
-            self._listed[url[: url.rfind("/")]].get(url[url.rfind("/") + 1 :], missing)
-            for url in urls
-        ]
+            self._listed[folder] = _files_in(folder)
+        missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return [self._listed[folder].get(name, missing) for folder, _, name in parts]
+
+
+def _known(stamp: tuple[int, int] | OSError) -> tuple[int, int]:
+    if isinstance(stamp, OSError):
+        raise stamp
+    return stamp
+
+
+def _files_in(folder: str) -> dict[str, tuple[int, int]]:
+    try:
+        found = remote.found_in(folder)
+    except OSError:
+        return {}
+    return {one.name: (one.bytes, one.change) for one in found if not one.is_folder}

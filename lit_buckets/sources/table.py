@@ -8,9 +8,10 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.sources.base import BLOCK, Block, Earlier
+from lit_buckets.sources.base import BLOCK, LISTED, Block, Earlier
 from lit_buckets.sources.columns import (
     Columns,
     captions_of,
@@ -114,12 +115,18 @@ class TableSource(Columns):
 
 def _looked_at(rows: pa.Table, files: Files) -> pa.Table:
     """The rows with what their files look like."""
-    paths, reasons = (rows.column(name).to_pylist() for name in ("path", "reason"))
-    wanted = [path for path, reason in zip(paths, reasons, strict=True) if not reason]
-    looks = iter(files.look(wanted))
-    found = [(0, 0, reason) if reason else next(looks) for reason in reasons]
-    lengths, stamps, refused = zip(*found, strict=True)
-    place = rows.column_names.index("reason")
-    rows = rows.set_column(place, "reason", pa.array(refused, pa.large_string()))
-    rows = rows.append_column("bytes", pa.array(lengths, pa.int64()))
-    return rows.append_column("mtime_ns", pa.array(stamps, pa.int64()))
+    named = pc.equal(rows.column("reason"), "")
+    looks = files.look(rows.column("path").filter(named).to_pylist())
+    columns = {
+        field.name: pa.array(column, field.type)
+        for field, column in zip(map(LISTED.field, looks._fields), looks, strict=True)
+    }
+    if len(looks.reason) < len(rows):  # what is refused already is not looked at
+        index = pc.subtract(pc.cumulative_sum(named.cast(pa.int64())), 1)
+        index = pc.if_else(named, index, None)
+        columns = {name: column.take(index) for name, column in columns.items()}
+        columns["reason"] = pc.coalesce(columns["reason"], rows.column("reason"))
+    rows = rows.drop_columns(["reason"])
+    for name, column in columns.items():
+        rows = rows.append_column(name, column)
+    return rows
