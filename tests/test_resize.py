@@ -15,8 +15,9 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from lit_buckets.geometry import Offset, Size
-from lit_buckets.pixels import resize
-from lit_buckets.pixels.resize import Interpolation, Stored, resize_crop
+from lit_buckets.pixels import resample
+from lit_buckets.pixels.resize import Interpolation, resize_crop
+from lit_buckets.pixels.stored import Stored
 
 INTERPOLATIONS = get_args(Interpolation)
 WHOLE = Offset(0, 0)
@@ -112,11 +113,11 @@ def test_lanczos_without_torchs_kernel(case, channels):
     image = noise(channels, *size)
     part = {"resized": target, "offset": offset, "crop": crop, "interpolation": "lanczos"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(resize._KERNELS, "lanczos", None)
+        patch.setitem(resample._KERNELS, "lanczos", None)
         found, whole = resize_crop(image, **part), resized(image, target, "lanczos")
     (top, left), (height, width) = offset, crop
     assert apart(found, whole[:, top : top + height, left : left + width]) <= 1
-    if resize._KERNELS["lanczos"] is not None:
+    if resample._KERNELS["lanczos"] is not None:
         assert apart(found, resize_crop(image, **part)) <= 2
 
 
@@ -182,13 +183,13 @@ def test_a_picture_of_the_size_is_not_touched(interpolation):
 
 def test_only_what_matters_is_resized(monkeypatch):
     seen = []
-    kernel = resize._KERNELS["bicubic"]
+    kernel = resample._KERNELS["bicubic"]
 
     def spy(image, *args):
         seen.append(tuple(image.shape[-2:]))
         return kernel(image, *args)
 
-    monkeypatch.setitem(resize._KERNELS, "bicubic", spy)
+    monkeypatch.setitem(resample._KERNELS, "bicubic", spy)
     image = noise(3, 400, 4000)
     for left in (0, 450, 900):  # of a panorama's 1,000 columns, 100
         resize_crop(image, resized=Size(100, 1000), offset=Offset(0, left), crop=Size(100, 100))

@@ -29,7 +29,7 @@ from lit_buckets.headers import MAX_IMAGE_PIXELS, UNOPENED, open_image
 from lit_buckets.pixels.colour import Colour, as_tensor, over_background, profile_of
 from lit_buckets.pixels.depth import mend_transparency
 from lit_buckets.pixels.jpeg import Quality, decode_jpeg, eighths
-from lit_buckets.pixels.resize import Stored
+from lit_buckets.pixels.stored import Stored
 
 __all__ = ["Colour", "DecodeError", "Decoded", "decode", "unopened"]
 

@@ -25,7 +25,8 @@ from lit_buckets.pixels.decode import Colour, DecodeError, decode, unopened
 from lit_buckets.pixels.focus import FocusUnit, focus_boxes
 from lit_buckets.pixels.jpeg import Quality
 from lit_buckets.pixels.labels import decode_labels
-from lit_buckets.pixels.resize import Interpolation, Stored
+from lit_buckets.pixels.resize import Interpolation
+from lit_buckets.pixels.stored import Stored
 from lit_buckets.pixels.transforms import labels_to_bucket, mask_of, to_bucket
 from lit_buckets.placement import Crop, Fit, Placement, place
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lit_buckets.pixels.resize import Interpolation, Stored, resize_crop
+from lit_buckets.pixels.resize import Interpolation, resize_crop
+from lit_buckets.pixels.stored import Stored
 from lit_buckets.placement import Placement
 
 __all__ = ["NO_LABEL", "labels_to_bucket", "mask_of", "to_bucket"]

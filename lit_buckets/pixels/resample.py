@@ -1,0 +1,172 @@
+"""Resampling of pixels along rows and columns, from bytes to bytes.
+
+Bicubic and bilinear run in torch, whose kernels for bytes are several times as fast as Pillow's;
+so does Lanczos where torch has it. All are antialiased: on shrinking the filters grow with the
+scale. Their formulas are Pillow's, in torch too: bicubic is Keys' with a = -0.5, Lanczos has three
+lobes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.nn import functional
+
+__all__ = ["Interpolation", "Span", "resample"]
+
+Interpolation = Literal["bicubic", "bilinear", "lanczos", "area", "nearest"]
+
+_REACH = {"bicubic": 2, "bilinear": 1, "lanczos": 3}  # of the filter to each side, in pixels
+# torch's kernels by themselves, because they can be told size and scale both, which need not
+# agree: the last stored pixel may be the picture's in part. Lanczos came late to torch.
+_KERNELS = {name: getattr(torch.ops.aten, f"_upsample_{name}2d_aa", None) for name in _REACH}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a resized side."""
+
+    length: int  #: stored pixels
+    step: Fraction  #: stored pixels for each resized one
+    first: int  #: where the part begins in the resized side
+    count: int  #: its pixels
+
+    def edges(self, origin: int, length: int) -> tuple[float, float]:
+        """Where the part begins and ends in stored pixels from an origin on, ``length`` of them."""
+        begin, end = self.step * self.first - origin, self.step * (self.first + self.count) - origin
+        return float(begin), min(float(end), length)
+
+
+def resample(
+    pixels: torch.Tensor, rows: Span, columns: Span, interpolation: Interpolation
+) -> torch.Tensor:
+    """Resize pixels and keep a part of the result.
+
+    Args:
+        pixels: uint8 (C, rows, columns).
+        rows: What is asked for of the rows.
+        columns: What is asked for of the columns.
+        interpolation: As in :func:`lit_buckets.pixels.resize.resize_crop`.
+
+    Returns:
+        uint8 (C, rows.count, columns.count).
+    """
+    if rows.step == columns.step == 1:
+        return _cut(pixels, rows, columns)
+    if interpolation == "nearest":
+        return pixels[:, _nearest(rows)][:, :, _nearest(columns)]
+    if interpolation == "area":
+        return _area(pixels, rows, columns)
+    kernel = _KERNELS[interpolation]
+    if kernel is None:
+        return _in_pillow(pixels, rows, columns)
+    return _in_torch(pixels, rows, columns, kernel, _REACH[interpolation])
+
+
+def _in_torch(
+    pixels: torch.Tensor, rows: Span, columns: Span, kernel: Any, reach: int
+) -> torch.Tensor:
+    """Resize with torch's kernels, which lay the first resized pixel at the first stored one.
+
+    What comes after the part can always be left out. Of what comes before it, only as many stored
+    pixels as make a whole number of resized ones.
+    """
+    (top, bottom), (left, right) = _needed(rows, reach), _needed(columns, reach)
+    top -= top % rows.step.numerator
+    left -= left % columns.step.numerator
+    first_row = rows.first - int(top / rows.step)
+    first_column = columns.first - int(left / columns.step)
+    sides = [first_row + rows.count, first_column + columns.count]
+    for axis, (length, step) in enumerate(
+        ((bottom - top, rows.step), (right - left, columns.step))
+    ):
+        # torch leaves a side alone that keeps its length, whatever the scale: ask for one more
+        sides[axis] += sides[axis] == length and step != 1
+    needed = pixels[:, top:bottom, left:right]
+    if 1 in needed.shape[1:]:  # torch mistakes the order in memory where a side is one pixel long
+        needed = needed.clone(memory_format=torch.contiguous_format)
+    # nor can it make a single pixel of three channels: one channel at a time
+    stack = needed[:, None] if sides == [1, 1] else needed[None]
+    resized = kernel(stack, sides, False, float(1 / rows.step), float(1 / columns.step))
+    part: torch.Tensor = resized.reshape(-1, *sides)
+    return part.narrow(1, first_row, rows.count).narrow(2, first_column, columns.count)
+
+
+def _in_pillow(pixels: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+    """Lanczos with Pillow, which begins between two pixels if it must."""
+    (top, bottom), (left, right) = _needed(rows, 3), _needed(columns, 3)
+    needed = pixels[:, top:bottom, left:right].permute(1, 2, 0).numpy()
+    # three channels at once or each by itself: all that Pillow has
+    planes = [needed] if needed.shape[2] == 3 else [*needed.transpose(2, 0, 1)]
+    resized = [_lanczos(plane, rows, columns, top, left) for plane in planes]
+    together = resized[0] if len(planes) == 1 and planes[0].ndim == 3 else np.stack(resized, axis=2)
+    return torch.from_numpy(together).permute(2, 0, 1)
+
+
+def _lanczos(
+    plane: npt.NDArray[np.uint8], rows: Span, columns: Span, top: int, left: int
+) -> npt.NDArray[np.uint8]:
+    """Columns first, whatever the part: values are bytes in between, so the order tells."""
+    image = Image.fromarray(np.ascontiguousarray(plane))
+    height, width = image.height, image.width
+    begin, end = columns.edges(left, width)
+    image = image.resize((columns.count, height), Image.Resampling.LANCZOS, (begin, 0, end, height))
+    begin, end = rows.edges(top, height)
+    image = image.resize(
+        (columns.count, rows.count), Image.Resampling.LANCZOS, (0, begin, columns.count, end)
+    )
+    return np.array(image)
+
+
+def _area(pixels: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+    """Means over what each resized pixel covers, exact but for rounding at the end."""
+    sums = _covered(_covered(pixels, rows, 1, torch.int32), columns, 2, torch.int64)
+    covered = rows.step.numerator * columns.step.numerator
+    return ((2 * sums + covered) // (2 * covered)).to(torch.uint8)
+
+
+def _covered(values: torch.Tensor, span: Span, axis: int, dtype: torch.dtype) -> torch.Tensor:
+    """Sums over the stretches of one side, in stored pixels split by the step's denominator.
+
+    Args:
+        values: Integers.
+        span: What is asked for of the side.
+        axis: Which side.
+        dtype: Integers that hold the sum of a whole side.
+
+    Returns:
+        int64, ``span.count`` long on that axis.
+    """
+    begin, end = _needed(span, 0)
+    split = span.step.denominator
+    places = torch.arange(span.first, span.first + span.count + 1) * span.step.numerator
+    whole, rest = torch.div(places, split, rounding_mode="floor") - begin, places % split
+    values = values.narrow(axis, begin, end - begin).transpose(axis, -1)
+    before = functional.pad(values.cumsum(-1, dtype=dtype), (1, 1))  # the 0 after it counts 0 times
+    sums = before[..., whole] * (split - rest) + before[..., whole + 1] * rest
+    return sums.diff(dim=-1).transpose(axis, -1)
+
+
+def _nearest(span: Span) -> torch.Tensor:
+    """Which stored pixel lies at the middle of each resized one."""
+    middles = 2 * torch.arange(span.first, span.first + span.count) + 1
+    return (middles * span.step.numerator // (2 * span.step.denominator)).clamp(max=span.length - 1)
+
+
+def _cut(pixels: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+    return pixels.narrow(1, rows.first, rows.count).narrow(2, columns.first, columns.count)
+
+
+def _needed(span: Span, reach: int) -> tuple[int, int]:
+    """First stored pixel that the part depends on, and the first after it that it does not."""
+    margin = ceil(reach * max(span.step, Fraction(1))) + 1
+    begin = floor(span.step * span.first) - margin
+    end = ceil(span.step * (span.first + span.count)) + margin
+    return max(begin, 0), min(end, span.length)
