@@ -10,12 +10,15 @@ import json
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
+from torch.distributed import distributed_c10d
 
 from lit_buckets import BucketDataModule, BucketMonitor
 
@@ -116,6 +119,18 @@ def trainer_of(out: Path, callbacks: list[Any] | None = None, **changes: Any) ->
     return L.Trainer(**(settings | changes))
 
 
+class Impatient(DDPStrategy):
+    """Gives up an ordinary barrier after a few seconds; processes may take longer to come up."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def setup_distributed(self) -> None:
+        super().setup_distributed()
+        distributed_c10d._set_pg_timeout(timedelta(seconds=self.seconds))
+
+
 def every_step(folder: Path, **options: Any) -> ModelCheckpoint:
     """A checkpoint after each step, named by it."""
     return ModelCheckpoint(
@@ -130,7 +145,10 @@ def main() -> None:
     model = Recorder(out / f"{job['run']}-rank{rank}.jsonl", **job.get("model", {}))
     fitting = job["action"] == "fit"
     callbacks = [every_step(out / "checkpoints"), BucketMonitor()] if fitting else None
-    trainer = trainer_of(out, callbacks, **job.get("trainer", {}))
+    settings = job.get("trainer", {})
+    if "impatient" in job:
+        settings["strategy"] = Impatient(job["impatient"])
+    trainer = trainer_of(out, callbacks, **settings)
     arguments = {"ckpt_path": job["checkpoint"]} if job.get("checkpoint") else {}
     getattr(trainer, job["action"])(model, datamodule=BucketDataModule(job["config"]), **arguments)
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}

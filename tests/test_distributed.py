@@ -7,11 +7,16 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from conftest import paint
+from filelock import FileLock
+
+from lit_buckets.scan import manifest_file
+from lit_buckets.sources import FolderSource
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +24,8 @@ JOB = Path(__file__).with_name("job.py")
 IMAGES = 45
 
 
-def run(out: Path, config: dict, world: int, *, action="fit", run="run", check=True, **job):
-    """Run a job over ``world`` processes; returns the completed process."""
+def command(out: Path, config: dict, world: int, *, action="fit", run="run", **job) -> dict:
+    """What starts a job over ``world`` processes."""
     out.mkdir(parents=True, exist_ok=True)
     trainer = {"devices": world, "strategy": "ddp" if world > 1 else "auto"}
     job["trainer"] = trainer | job.get("trainer", {})
@@ -28,13 +33,16 @@ def run(out: Path, config: dict, world: int, *, action="fit", run="run", check=T
     file = out / f"{run}.json"
     file.write_text(json.dumps(settings))
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "PL_"))}
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", str(JOB), str(file)],
-        env=environment | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    return {
+        "args": [sys.executable, "-W", "ignore", str(JOB), str(file)],
+        "env": environment | {"OMP_NUM_THREADS": "1"},
+        "text": True,
+    }
+
+
+def run(out: Path, config: dict, world: int, *, check=True, **job):
+    """Run a job over ``world`` processes; returns the completed process."""
+    result = subprocess.run(**command(out, config, world, **job), capture_output=True, timeout=180)
     if check:
         assert result.returncode == 0, result.stderr[-3000:]
     return result
@@ -205,3 +213,19 @@ def test_ranks_that_plan_otherwise_stop_at_once(images, tmp_path):
     assert result.returncode != 0
     assert "not all ranks have the train plan of rank 0" in result.stderr
     assert "on rank 1 its plan differ" in result.stderr
+
+
+def test_no_barrier_times_out_however_long_the_setup_pass_takes(images, tmp_path):
+    config = config_of(images, tmp_path)
+    file = manifest_file(FolderSource(images), config["data"]["cache_dir"])
+    file.parent.mkdir()
+    arguments = command(tmp_path, config, 2, impatient=4)
+    with FileLock(file.with_name(f".{file.stem}.lock")):  # another process is at work
+        job = subprocess.Popen(stderr=subprocess.PIPE, **arguments)
+        while "waiting for it" not in (line := job.stderr.readline()):
+            assert line  # or the job has ended
+        time.sleep(7)
+        assert job.poll() is None
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode == 0, errors[-3000:]
+    assert images_of(records(tmp_path, 2)) == Counter(range(IMAGES))

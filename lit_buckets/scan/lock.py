@@ -38,7 +38,7 @@ def alone(manifest: Path, bar: Progress) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            _log.info("another process is sizing the images of %s; waiting for it", manifest)
+            _log.warning("another process is sizing the images of %s; waiting for it", manifest)
             bar.wait()
             lock.acquire(poll_interval=_POLL)
     except (OSError, NotImplementedError) as error:
