@@ -194,6 +194,7 @@ class BucketDataModule(LightningDataModule):
                         images.manifest.source_of,
                         [source["root"] for source in images.manifest.sources],
                     ),
+                    paths=images.manifest.paths,
                 )
                 for name, images in self._images.items()
             )

@@ -70,3 +70,13 @@ def test_dropping_names_what_never_comes():
     filled = BucketBatchSampler(plan, batch_size=4, short_batch="repeat")
     assert np.allclose(filled.visits(), [12 / 9] * 9 + [4 / 3] * 3)
     assert (BucketBatchSampler(plan, batch_size=4).visits() == 1).all()
+
+
+def test_images_are_told_by_their_paths_where_these_are_known():
+    sizes = [[64, 64]] * 3 + [[64, 128]] * 13
+    plan = plan_buckets(sizes, max_area=64 * 128, left_out=dict.fromkeys(range(3, 15), "rotten"))
+    paths = [f"/data/{i}\x1b[31m.png" for i in range(16)]
+    lines = text_of(BucketBatchSampler(plan, batch_size=2), paths=paths).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("left out: 12 images"))
+    told = [line.strip() for line in lines[start + 1 :]]
+    assert told == [rf"/data/{i}\x1b[31m.png: rotten" for i in range(3, 13)] + ["and 2 more"]

@@ -3,10 +3,11 @@
 A command takes a configuration and overrides, calls one function of the package and prints what
 comes back; whatever it can do can be done in Python.
 
-1. ``group``: how commands end, and what their exit codes mean.
-2. ``arguments``: arguments and options that several commands share.
-3. ``opening``: from them to a configuration, and to images.
-4. ``begin``, ``look``, ``use``: the commands.
+1. ``printing``: what commands print.
+2. ``group``: how they end, and what their exit codes mean.
+3. ``arguments``: arguments and options that several of them share.
+4. ``opening``: from these to a configuration, and to images.
+5. ``begin``, ``look``, ``use``: the commands.
 
 torch and Lightning are imported within the commands that need them, so that help and completion
 come at once.

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import rich
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from lit_buckets.cli.arguments import ConfigPath, Overrides
 from lit_buckets.cli.opening import open_config
+from lit_buckets.cli.printing import plain, say
 from lit_buckets.errors import ConfigError
 from lit_buckets.manifest import Refused, replace_file
 
@@ -30,16 +30,13 @@ def init(
     ] = False,
 ) -> None:
     """Write a commented configuration for a folder, with values that suit its images."""
-    from lit_buckets.draft import draft
-
     if output.exists() and not force:
         raise ConfigError(f"{str(output)!r} is there already. Name another, or add --force.")
+    from lit_buckets.draft import draft
+
     text = draft(folder).text
     replace_file(output, lambda file: _write(file, text))
-    rich.print(
-        f"{escape(str(output))} is written. See what it does: "
-        f"[bold]lit-buckets plan {escape(str(output))}[/bold]"
-    )
+    say(f"{output} is written. See what it does: lit-buckets plan {output}")
 
 
 def scan(config: ConfigPath, overrides: Overrides = None) -> None:
@@ -48,9 +45,9 @@ def scan(config: ConfigPath, overrides: Overrides = None) -> None:
     Files that cannot be read are listed with their reasons. They are no error, unless
     data.on_unreadable=error.
     """
+    settings = open_config(config, overrides)
     from lit_buckets.stages import STAGES, open_stage, scan_stage
 
-    settings = open_config(config, overrides)
     table = Table("stage", "images", "unreadable", "sizes are in")
     for column in table.columns[1:3]:
         column.justify = "right"
@@ -60,11 +57,11 @@ def scan(config: ConfigPath, overrides: Overrides = None) -> None:
         if (images := open_stage(settings, stage)) is not None:
             manifest = images.manifest
             counts = f"{len(manifest):,}", f"{len(manifest.refused):,}"
-            table.add_row(stage, *counts, escape(str(manifest.file)))
+            table.add_row(stage, *counts, plain(str(manifest.file)))
             refused += manifest.refused[:_MOST_NAMED]
     rich.print(table)
     for path, reason in refused:
-        rich.print(f"unreadable: {escape(path)}: {escape(reason)}")
+        say(f"unreadable: {path}: {reason}")
 
 
 def _write(file: Path, text: str) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from lit_buckets.cli.printing import plain
 from lit_buckets.errors import ConfigError, LitBucketsError
 
 __all__ = ["OneLineErrors"]
@@ -61,8 +62,11 @@ class OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; turn errors that are not the program's own into one line."""
         try:
-            return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has gone, as `head` does
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except (BrokenPipeError, SystemExit):  # rich leaves as soon as a pipe is broken
+            # who read our output has had enough, as `head` has: nothing is wrong
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
@@ -81,9 +85,6 @@ def _message(error: Exception) -> str:
 
 
 def _tell(message: str, code: int) -> int:
-    """Write an error; names in it may hold anything, and nothing of it is interpreted."""
-    line = " ".join(message.split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    text = Text.assemble(("error: ", "bold red"), line)
+    text = Text.assemble(("error: ", "bold red"), plain(" ".join(message.split())))
     Console(stderr=True, highlight=False).print(text, soft_wrap=True)
     return code

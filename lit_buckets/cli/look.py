@@ -8,11 +8,11 @@ from typing import Annotated
 
 import rich
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from lit_buckets.cli.arguments import ConfigPath, Overrides, Ranks, StageName
 from lit_buckets.cli.opening import open_images
+from lit_buckets.cli.printing import plain, say
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.plan.ledger import SUFFIXES, differences_of_files
 
@@ -66,6 +66,9 @@ def plan(
         dm.plan.save(save, paths=dm.manifest_of("train").paths)
     if rows is not None:
         dm.write_plan(rows)
+    for file in (save, rows):
+        if file is not None and not as_json:
+            say(f"{file} is written.")
 
 
 def report(
@@ -78,10 +81,8 @@ def report(
     stage: StageName = "train",
 ) -> None:
     """Write a page to look at: sizes and buckets, what is cut, and every image left out."""
-    from lit_buckets.report.html import write_report
-
-    write_report(open_images(config, overrides), output, ranks=ranks, stage=stage)
-    rich.print(f"{escape(str(output))} is written. Open it in a browser.")
+    open_images(config, overrides).write_report(output, ranks=ranks, stage=stage)
+    say(f"{output} is written. Open it in a browser.")
 
 
 def show(
@@ -95,12 +96,12 @@ def show(
     stage: StageName = "train",
 ) -> None:
     """Draw the first batches as a model will see them, with captions and what was cut."""
+    dm = open_images(config, overrides)
     from lit_buckets.contact import write_sheets
 
-    dm = open_images(config, overrides)
     files = write_sheets(dm, output, batches=batches, epoch=epoch, stage=stage)
     for file in files:
-        print(file)
+        say(str(file))
 
 
 def diff(before: _PlanPath, after: _PlanPath) -> None:
@@ -110,11 +111,11 @@ def diff(before: _PlanPath, after: _PlanPath) -> None:
     except DataError as error:  # 1 means that both are plans
         raise ConfigError(str(error)) from None
     if not len(changes):
-        rich.print("The plans are the same.")
+        say("The plans are the same.")
         return
     table = Table("image", "what", "before", "after")
     for row in changes.slice(0, _MOST_SHOWN).to_pylist():
-        table.add_row(*(escape(value or "") for value in row.values()))
+        table.add_row(*(plain(value or "") for value in row.values()))
     rich.print(table)
-    rich.print(f"{len(changes):,} differences")
+    say(f"{len(changes):,} differences")
     raise typer.Exit(1)

@@ -38,9 +38,10 @@ def open_images(
         ConfigError: If the configuration has a mistake.
         DataError: If there is no readable image.
     """
+    config = open_config(path, overrides)  # mistakes come at once, before seconds of imports
     from lit_buckets.datamodule import BucketDataModule
 
-    dm = BucketDataModule(open_config(path, overrides))
+    dm = BucketDataModule(config)
     dm.prepare_data()
     dm.setup(stage)
     return dm

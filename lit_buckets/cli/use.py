@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
 import rich
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from lit_buckets.cli.arguments import ConfigPath, Overrides, StageName
 from lit_buckets.cli.opening import open_config, open_images
+from lit_buckets.cli.printing import say
 
 __all__ = ["bench", "export"]
 
@@ -39,21 +40,22 @@ def export(
     What it writes trains as the images do now, without resizing anything. Stopped, it goes on
     where it was when it is called again.
     """
+    settings = open_config(config, overrides)
     from lit_buckets.export import export as export_images
 
     done = export_images(
-        open_config(config, overrides),
+        settings,
         directory,
         image_format=image_format,
         quality=quality,
         num_workers=workers,
     )
-    rich.print(f"{done.written:,} images written, {done.there:,} were there already.")
-    for path, reason in list(done.left_out.items())[:_MOST_NAMED]:
-        rich.print(f"left out: {escape(path)}: {escape(reason)}")
+    say(f"{done.written:,} images written, {done.there:,} were there already.")
+    for path, reason in islice(done.left_out.items(), _MOST_NAMED):
+        say(f"left out: {path}: {reason}")
     if len(done.left_out) > _MOST_NAMED:
-        rich.print(f"left out: {len(done.left_out) - _MOST_NAMED:,} more, see left_out.csv")
-    rich.print(f"Train on them with {escape(str(done.config))}")
+        say(f"left out: {len(done.left_out) - _MOST_NAMED:,} more, see left_out.csv")
+    say(f"Train on them with {done.config}")
 
 
 def bench(
@@ -69,13 +71,13 @@ def bench(
 
     Run it while the machine does nothing else. Files that were read before come from memory.
     """
-    from lit_buckets import bench as benchmark
-
     counts = _counts(workers)
     dm = open_images(config, overrides)
+    from lit_buckets import bench as benchmark
+
     shares = benchmark.measure_shares(dm, seconds=seconds, stage=stage)
     parts = ("read", "decode", "resize", "rest")
-    rich.print(
+    say(
         f"An image takes {1000 * shares.total:.1f} ms in one process: "
         + ", ".join(f"{part} {getattr(shares, part) / shares.total:.0%}" for part in parts)
     )
@@ -88,7 +90,7 @@ def bench(
         speeds.append(speed)
         table.add_row(f"{number}", f"{speed.images_per_second:,.1f}", f"{speed.first_batch:.1f} s")
     rich.print(table)
-    rich.print(f"Set loader.num_workers={benchmark.choose(speeds).workers}")
+    say(f"Set loader.num_workers={benchmark.choose(speeds).workers}")
 
 
 def _counts(text: str) -> list[int]:

@@ -14,11 +14,10 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import cache
+from importlib import import_module
 from numbers import Number
-from types import NoneType, UnionType
+from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-from torchvision.transforms import v2
 
 from lit_buckets.config.frozen import FrozenMapping, frozen
 from lit_buckets.config.text import kind, problem, show
@@ -88,18 +87,28 @@ def transform_names() -> tuple[str, ...]:
         >>> "RandomRotation" in transform_names(), "Lambda" in transform_names()
         (True, False)
     """
-    return tuple(name for name in dir(v2) if _is_transform(getattr(v2, name)) and _is_plain(name))
+    module = _v2()
+    return tuple(
+        name for name in dir(module) if _is_transform(getattr(module, name)) and _is_plain(name)
+    )
+
+
+@cache
+def _v2() -> ModuleType:
+    """Imported where a transform is named: torch takes seconds, and most have none."""
+    return import_module("torchvision.transforms.v2")
 
 
 def _is_transform(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, v2.Transform) and value is not v2.Transform
+    base = _v2().Transform
+    return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
 def _is_plain(name: str) -> bool:
     """Whether what must be given to a transform can be."""
     needed = [
         parameter
-        for parameter in inspect.signature(getattr(v2, name)).parameters.values()
+        for parameter in inspect.signature(getattr(_v2(), name)).parameters.values()
         if parameter.default is _REQUIRED and parameter.kind is not parameter.VAR_POSITIONAL
     ]
     return {parameter.name for parameter in needed} <= _parameters(name).keys()
@@ -108,7 +117,7 @@ def _is_plain(name: str) -> bool:
 @cache
 def _parameters(name: str) -> dict[str, tuple[tuple[Any, ...], Any]]:
     """What each parameter that takes plain values may be, and its default."""
-    cls = getattr(v2, name)
+    cls = getattr(_v2(), name)
     hints = get_type_hints(cls.__init__)
     found = {}
     for parameter in inspect.signature(cls).parameters.values():
@@ -168,7 +177,7 @@ def _made(value: object, key: str) -> Any:
         for parameter, entry in given.items()
     }
     try:
-        return getattr(v2, name)(**arguments)
+        return getattr(_v2(), name)(**arguments)
     except Exception as error:  # constructors check what annotations cannot say
         why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise problem(
@@ -183,7 +192,7 @@ def _checked_name(name: object, key: str) -> str:
     if name is None:
         rule, numbers = "must be set", f"torchvision.transforms.v2 has {len(names)} transforms"
         raise problem(key, name, rule, numbers, f"Set {key}=ColorJitter, for instance.")
-    if isinstance(name, str) and _is_transform(getattr(v2, name, None)):
+    if isinstance(name, str) and _is_transform(getattr(_v2(), name, None)):
         rule, numbers = "needs what cannot be written here", "it takes a function, type or tensor"
         raise problem(key, name, rule, numbers, "Give it in Python, as train_transform.")
     numbers = f"there are {len(names)} in torchvision.transforms.v2"

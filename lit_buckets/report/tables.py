@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lit_buckets.config.text import printable
 from lit_buckets.epoch import Accounting
 from lit_buckets.plan import BucketPlan
 from lit_buckets.plan.ledger import by_source
@@ -36,6 +37,7 @@ def summary(
     *,
     refused: int = 0,
     sources: Sequence[Mapping[str, Any]] | None = None,
+    paths: Sequence[str] | None = None,
 ) -> Group:
     """The bucket table, the accounting of an epoch, and who was moved, noted or left out.
 
@@ -45,6 +47,7 @@ def summary(
         refused: How many files the setup pass could not take.
         sources: What each source gives, from :func:`lit_buckets.plan.ledger.by_source`; told where
             there are several, or images come repeatedly. ``None`` = all are of one.
+        paths: Where each image lies; ``None`` tells images by their index.
 
     Returns:
         A rich renderable.
@@ -65,7 +68,7 @@ def summary(
         )
     moved = {row: f"from {height}x{width}" for row, (height, width) in plan.moved_from.items()}
     for what, texts in (("moved", moved), ("noted", plan.noted), ("left out", plan.excluded)):
-        lines += _named(what, [f"{plan.image_of(row)}: {text}" for row, text in texts.items()])
+        lines += _named(what, [(plan.image_of(row), text) for row, text in texts.items()], paths)
     return Group(plan_table(name, sampler), *(Text(line) for line in lines))
 
 
@@ -193,11 +196,19 @@ def _rows(sampler: BucketBatchSampler) -> list[tuple[str, ...]]:
     ]
 
 
-def _named(what: str, entries: list[str]) -> list[str]:
-    if not entries:
+def _named(what: str, texts: Sequence[tuple[int, str]], paths: Sequence[str] | None) -> list[str]:
+    """What happens to the first of some images: on one line, or by path on a line for each."""
+    if not texts:
         return []
-    more = f", and {len(entries) - _MOST_NAMED:,} more" * (len(entries) > _MOST_NAMED)
-    return [f"{what}: {len(entries):,} images: {', '.join(entries[:_MOST_NAMED])}{more}"]
+    first, more = texts[:_MOST_NAMED], len(texts) - _MOST_NAMED
+    entries = [
+        f"{image if paths is None else printable(paths[image])}: {text}" for image, text in first
+    ]
+    entries += [f"and {more:,} more"] * (more > 0)
+    head = f"{what}: {len(texts):,} images"
+    if paths is None:
+        return [f"{head}: {', '.join(entries)}"]
+    return [head, *(f"  {entry}" for entry in entries)]
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:
