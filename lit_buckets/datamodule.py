@@ -110,9 +110,13 @@ class BucketDataModule(LightningDataModule):
     # -- the setup pass: one process of a node ---------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Size all images and write the manifests. Lightning calls it on one process of a node."""
+        """Size all images and write the manifests. Lightning calls it on one process of a node.
+
+        A bar is shown in a terminal, unless the Trainer shows none.
+        """
+        quiet = self._host is not None and self._host.progress_bar_callback is None
         for stage in STAGES:
-            scan_stage(self.config, stage)
+            scan_stage(self.config, stage, progress=False if quiet else None)
 
     # -- the plan: every rank, with the same result ----------------------------------------------
 

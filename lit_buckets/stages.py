@@ -35,12 +35,13 @@ class StageImages:
     plan: BucketPlan
 
 
-def scan_stage(config: Config, stage: Stage) -> None:
+def scan_stage(config: Config, stage: Stage, *, progress: bool | None = None) -> None:
     """Size the images of a stage and write its manifest, and what to leave out of it.
 
     Args:
         config: The whole configuration.
         stage: Which images; nothing happens where none are configured.
+        progress: Whether to show a bar; ``None`` shows one in a terminal.
 
     Raises:
         DataError: If there is no readable image, or the cache cannot be written.

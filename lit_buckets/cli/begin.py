@@ -51,6 +51,7 @@ def scan(config: ConfigPath, overrides: Overrides = None) -> None:
     table = Table("stage", "images", "unreadable", "sizes are in")
     for column in table.columns[1:3]:
         column.justify = "right"
+    table.columns[3].overflow = "fold"
     refused: list[Refused] = []
     for stage in STAGES:
         scan_stage(settings, stage)
