@@ -6,7 +6,7 @@ Checks, error messages, ``configs/default.yaml`` and ``docs/configuration.md`` f
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_type_hints
 
 from lit_buckets.config.frozen import FrozenMapping
@@ -51,7 +51,6 @@ class SourceConfig:
             form="suffix",
         ),
     )
-    _: KW_ONLY
     kind: Literal["folder", "table", "imagefolder", "dataset", "shards"] | None = field(
         default=None, metadata=about("What the path is; null: found out from it.")
     )
