@@ -203,8 +203,10 @@ def by_source(
     """
     used = plan.bucket_of >= 0
     places = np.asarray(source)[_images(plan)[used]]
-    pairs = np.stack([places, _repeats(plan)[used]], axis=1)
-    kinds, images = np.unique(pairs, axis=0, return_counts=True)
+    repeats = _repeats(plan)[used]
+    base = int(repeats.max(initial=0)) + 1
+    keys, images = np.unique(places.astype(np.int64) * base + repeats, return_counts=True)
+    kinds = np.stack(np.divmod(keys, base), axis=1)
     return [
         {"source": names[place], "images": count, "repeats": times, "samples": count * times}
         for (place, times), count in zip(kinds.tolist(), images.tolist(), strict=True)
