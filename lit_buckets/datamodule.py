@@ -196,7 +196,7 @@ class BucketDataModule(LightningDataModule):
                     sources=ledger.by_source(
                         images.plan,
                         images.manifest.source_of,
-                        [source["root"] for source in images.manifest.sources],
+                        images.manifest.labels,
                     ),
                     paths=images.manifest.paths,
                 )

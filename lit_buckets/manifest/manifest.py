@@ -156,6 +156,11 @@ class Manifest:
         return list(self._notes["sources"])
 
     @property
+    def labels(self) -> list[str]:
+        """What each source is called: the path of a folder, a table, a pattern of shards."""
+        return [str(source.get("label", source["root"])) for source in self.sources]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What `write` was given."""
         return dict(self._notes["settings"])

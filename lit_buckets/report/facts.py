@@ -59,7 +59,7 @@ class BucketSum(NamedTuple):
 class SourceSum(NamedTuple):
     """What becomes of the files of one source."""
 
-    root: str
+    label: str
     refused: int  #: files that could not be sized
     images: int  #: those that could
     left_out: int
@@ -196,7 +196,7 @@ def source_sums(manifest: Manifest, plan: BucketPlan) -> list[SourceSum]:
     parts = ledger.by_source(plan, manifest.source_of, [str(place) for place in sources])
     return [
         SourceSum(
-            root=str(manifest.sources[place]["root"]),
+            label=manifest.labels[place],
             refused=refused[place],
             images=images[place],
             left_out=gone[place],

@@ -28,6 +28,7 @@ def described(source: Source) -> dict[str, Any]:
     """A source as the manifest's metadata hold it."""
     described = {
         **source.identity(),
+        "label": source.label,
         "root": source.root,
         "confined": source.confined,
         "repeats": source.repeats,

@@ -91,8 +91,8 @@ def _real_folder(source: Source) -> str:
 
 
 def _is_listed(source: Source, before: Sequence[Source]) -> bool:
-    identity = (source.root, source.identity())
-    return any((other.root, other.identity()) == identity for other in before)
+    identity = (source.label, source.identity())
+    return any((other.label, other.identity()) == identity for other in before)
 
 
 def _list(

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import pyarrow as pa
 
 from lit_buckets.errors import ConfigError
+from lit_buckets.headers import SUFFIXES
 
 __all__ = [
     "BLOCK",
     "LISTED",
-    "NOTHING",
     "NO_CAPTION",
     "Block",
     "Container",
@@ -23,6 +23,7 @@ __all__ = [
     "Run",
     "Source",
     "as_blocks",
+    "check_captions",
     "check_repeats",
 ]
 
@@ -146,10 +147,6 @@ class Earlier(NamedTuple):
     containers: Mapping[str, Container]
 
 
-#: What is known of a source that was never listed.
-NOTHING = Earlier(LISTED.empty_table(), {})
-
-
 @runtime_checkable
 class Source(Protocol):
     """A place that lists images. What does not change while it is listed is a plain attribute."""
@@ -177,7 +174,7 @@ class Source(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """All that decides which images are listed, and how, as JSON can hold it.
 
-        `root`, `confined`, `repeats` and `missing_caption` are asked for by themselves.
+        `label`, `root`, `confined`, `repeats` and `missing_caption` are asked for by themselves.
         """
 
     def blocks(self, *, earlier: Earlier, apart_from: Collection[str]) -> Iterator[Block]:
@@ -220,4 +217,24 @@ def check_repeats(repeats: object) -> None:
         raise ConfigError(
             f"repeats={repeats!r} must be a whole number of at least 1. "
             f"Remove the source to leave its images out."
+        )
+
+
+def check_captions(captions: str | None, missing_caption: str) -> None:
+    """Refuse what is no suffix of caption files, and a policy for captions that nobody looks for.
+
+    Raises:
+        ConfigError: If one of them is wrong.
+    """
+    if captions is not None and (
+        not captions.startswith(".") or "/" in captions or captions.lower() in SUFFIXES
+    ):
+        raise ConfigError(
+            f"captions={captions!r} must be the suffix of text files; it needs a dot, and a name "
+            f"that is no image's. Write '.txt', or null for no captions."
+        )
+    if captions is None and missing_caption != "empty":
+        raise ConfigError(
+            f"missing_caption={missing_caption!r} needs captions; captions is null, so no image "
+            f"has one. Set missing_caption='empty'."
         )

@@ -9,13 +9,13 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
-from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.headers import SUFFIXES
+from lit_buckets.errors import DataError
 from lit_buckets.sources.base import (
     Block,
     Earlier,
     MissingCaption,
     as_blocks,
+    check_captions,
     check_repeats,
 )
 from lit_buckets.sources.patterns import Selection
@@ -23,7 +23,7 @@ from lit_buckets.sources.remote_walk import remote_walk
 from lit_buckets.sources.walk import Walk
 from lit_buckets.storage import absolute, is_remote, remote
 
-__all__ = ["FolderSource", "check_captions"]
+__all__ = ["FolderSource"]
 
 
 @dataclass(frozen=True)
@@ -122,26 +122,6 @@ class FolderSource:
             _check_folder(root)
             runs = Walk(root, selection, self.captions, self.follow_links, apart_from).runs()
         return as_blocks(runs)
-
-
-def check_captions(captions: str | None, missing_caption: str) -> None:
-    """Refuse what is no suffix of caption files, and a policy for captions that nobody looks for.
-
-    Raises:
-        ConfigError: If one of them is wrong.
-    """
-    if captions is not None and (
-        not captions.startswith(".") or "/" in captions or captions.lower() in SUFFIXES
-    ):
-        raise ConfigError(
-            f"captions={captions!r} must be the suffix of text files; it needs a dot, and a name "
-            f"that is no image's. Write '.txt', or null for no captions."
-        )
-    if captions is None and missing_caption != "empty":
-        raise ConfigError(
-            f"missing_caption={missing_caption!r} needs captions; captions is null, so no image "
-            f"has one. Set missing_caption='empty'."
-        )
 
 
 def _check_remote(root: str) -> None:

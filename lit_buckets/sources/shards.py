@@ -17,9 +17,8 @@ from braceexpand import braceexpand
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import Content, FileContent
-from lit_buckets.sources.base import Block, Earlier
+from lit_buckets.sources.base import Block, Earlier, check_captions
 from lit_buckets.sources.columns import Columns
-from lit_buckets.sources.folder import check_captions
 from lit_buckets.sources.shard_rows import index, taken_over
 from lit_buckets.sources.tar import COMPRESSED
 from lit_buckets.storage import Span, absolute, is_remote, joined, remote, stamp
@@ -87,12 +86,7 @@ class ShardSource(Columns):
 
     def identity(self) -> Mapping[str, Any]:
         """All that decides which images are listed, and how."""
-        return {
-            "kind": "shards",
-            "pattern": self.label,
-            "captions": self.captions,
-            **self.column_options(),
-        }
+        return {"kind": "shards", "captions": self.captions, **self.column_options()}
 
     def caption_path(self, path: str) -> str:
         """No image has a caption file."""

@@ -75,7 +75,7 @@ class TableSource(Columns):
 
     def identity(self) -> Mapping[str, Any]:
         """All that decides which images are listed, and how."""
-        return {"kind": "table", "table": self.label, **self.column_options()}
+        return {"kind": "table", **self.column_options()}
 
     def caption_path(self, path: str) -> str:
         """No image has a caption file."""
