@@ -17,8 +17,6 @@ from lit_buckets.scan import scan
 from lit_buckets.sources import DatasetSource, kind_of
 from lit_buckets.storage import read
 
-datasets = pytest.importorskip("datasets")
-
 
 def batch(first: int, count: int, **columns: object) -> pa.RecordBatch:
     """Pictures that are 10 + i high and 20 + i wide."""
@@ -44,6 +42,7 @@ def load(source, tmp_path: Path) -> Manifest:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
     """A dataset and a dictionary of two, saved by `datasets` itself."""
+    datasets = pytest.importorskip("datasets")
     root = tmp_path_factory.mktemp("saved")
     Image.new("RGB", (99, 88), "red").save(root / "cat.png")
     features = datasets.Features(
@@ -75,6 +74,7 @@ def saved(tmp_path_factory) -> Path:
 
 
 def test_what_the_library_saved(saved, tmp_path):
+    datasets = pytest.importorskip("datasets")
     assert kind_of(saved / "one") == kind_of(saved / "two") == "dataset"
     manifest = load(saved / "one", tmp_path)
     theirs = datasets.load_from_disk(str(saved / "one"))
