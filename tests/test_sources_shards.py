@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import random
+import shutil
+import subprocess
 import tarfile
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ from lit_buckets.headers import MemoryContent
 from lit_buckets.manifest import Manifest
 from lit_buckets.scan import scan
 from lit_buckets.sources import ShardSource, kind_of, shards
+from lit_buckets.sources.braces import without_braces
 from lit_buckets.sources.tar import TarError, members
 
 
@@ -94,6 +97,39 @@ def test_damaged_archives_end_in_a_reason(data):
     assert all(m.offset + m.bytes <= cut for m in found if m.is_file)
 
 
+# ------------------------------------------------------------------ patterns with braces
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a", ["a"]),
+        ("a{1}b{}", ["a{1}b{}"]),
+        ("{x,y}{1..3}", ["x1", "x2", "x3", "y1", "y2", "y3"]),
+        ("{08..11}", ["08", "09", "10", "11"]),
+        ("{3..1}", ["3", "2", "1"]),
+        ("{1..9..4}", ["1", "5", "9"]),
+        ("{-1..01}", ["-1", "00", "01"]),
+        ("{a,}b", ["ab", "b"]),
+    ],
+)
+def test_braces_mean_what_they_mean_in_a_shell(pattern, expected):
+    assert list(without_braces(pattern)) == expected
+    if bash := shutil.which("bash"):
+        shown = subprocess.run(
+            [bash, "-c", f"printf '%s ' {pattern}"], capture_output=True, text=True
+        )
+        assert shown.stdout.split() == expected
+
+
+def test_braces_within_braces_mean_each_once_or_more():
+    assert {*without_braces("{a,b{1..2}}.tar")} == {"a.tar", "b1.tar", "b2.tar"}
+    with pytest.raises(ConfigError, match=r"must have two numbers .*; 'a\.\.c' are none\. Write"):
+        list(without_braces("{a..c}"))
+    endless = without_braces("{0..99999999999}{0..99999999999}")  # and nothing is built for them
+    assert next(endless) == "00"
+
+
 # ------------------------------------------------------------------ samples
 
 
@@ -137,12 +173,13 @@ def test_a_shard_that_is_named_and_not_there_is_refused_by_name(pair, tmp_path):
     assert len(load(f"{pair}/s-{{000..002}}.tar", tmp_path)) == 6
 
 
-def test_patterns_that_match_nothing_or_cannot_be_read(pair, tmp_path):
+def test_patterns_that_match_nothing_or_cannot_be_read(pair, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="matches no shard; there are 0 files of such a name in"):
         load(pair / "t-*.tar", tmp_path)
     with pytest.raises(ConfigError, match="must close each brace that it opens; it has 1 of"):
         load(f"{pair}/s-{{000..001.tar", tmp_path)
-    with pytest.raises(ConfigError, match="names too many shards; there are more than 1,000,000"):
+    monkeypatch.setattr(shards, "_MOST", 1000)
+    with pytest.raises(ConfigError, match="names too many shards; there are more than 1,000"):
         load(f"{pair}/s-{{0..9999999}}.tar", tmp_path)
     for suffix in (".tar.gz", ".tgz", ".tar.zst"):
         assert kind_of(f"a{suffix}") == "shards"

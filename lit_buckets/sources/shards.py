@@ -13,11 +13,11 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-from braceexpand import braceexpand
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import Content, FileContent
 from lit_buckets.sources.base import Block, Earlier, check_captions
+from lit_buckets.sources.braces import without_braces
 from lit_buckets.sources.columns import Columns
 from lit_buckets.sources.shard_rows import index, taken_over
 from lit_buckets.sources.tar import COMPRESSED
@@ -138,7 +138,13 @@ class ShardSource(Columns):
         """
         found: set[str] = set()
         below = len(joined(self.root, ""))
-        for pattern in _without_braces(self.label):
+        patterns = list(islice(without_braces(self.label), _MOST + 1))
+        if len(patterns) > _MOST:
+            raise ConfigError(
+                f"path={self.label!r} names too many shards; there are more than {_MOST:,}. "
+                f"Use '*' for those that exist."
+            )
+        for pattern in patterns:
             if not _GLOB.search(pattern):
                 found.add(pattern[below:])
             elif is_remote(pattern):
@@ -155,24 +161,6 @@ class ShardSource(Columns):
             return of(remote.RemoteContent(url, 0, length))
         with closing(FileContent(url)) as archive:
             return of(archive)
-
-
-def _without_braces(pattern: str) -> list[str]:
-    if "{" not in pattern:
-        return [pattern]
-    try:
-        names = list(islice(braceexpand(pattern, escape=False), _MOST + 1))
-    except ValueError:
-        raise ConfigError(
-            f"path={pattern!r} must close each brace that it opens; it has {pattern.count('{')} of "
-            f"the one and {pattern.count('}')} of the other. Write for instance {{000..099}}."
-        ) from None
-    if len(names) > _MOST:
-        raise ConfigError(
-            f"path={pattern!r} names too many shards; there are more than {_MOST:,}. "
-            f"Use '*' for those that exist."
-        )
-    return names
 
 
 def _listed(pattern: str, root: str) -> list[str]:
