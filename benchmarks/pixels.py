@@ -3,6 +3,7 @@
     python benchmarks/pixels.py                # decode, resize, crop: against Pillow, in one thread
     python benchmarks/pixels.py --libraries    # the same with other libraries, where installed
     python benchmarks/pixels.py --formats      # who decodes which format
+    python benchmarks/pixels.py --scales       # what decoding a JPEG costs at each scale
     python benchmarks/pixels.py --loader       # what a second worker adds
     python benchmarks/pixels.py --memory       # whether a worker grows
 
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image, ImageOps
 from torchvision import io as vision
@@ -264,6 +266,25 @@ def formats(content: bytes, rounds: int) -> None:
         print(f"| {name} | {' | '.join(row)} | {'yes' if same else 'no'} |", flush=True)
 
 
+def scales(contents: list[bytes], rounds: int) -> None:
+    """Decoding alone at every scale that libjpeg-turbo has."""
+    pictures = [Photo(content, *[decode(content).original] * 2) for content in contents[::3]]
+
+    def at(scale: int) -> Way:
+        def way(picture: Photo) -> object:
+            rows, columns, *_ = simplejpeg.decode_jpeg_header(picture.content)
+            least = {"min_height": -(-rows * scale // 8), "min_width": -(-columns * scale // 8)}
+            return simplejpeg.decode_jpeg(picture.content, strict=False, **least)
+
+        return way
+
+    found = costs({f"{scale}/8": at(scale) for scale in range(1, 9)}, pictures, rounds)
+    print(f"decoding alone, {len(pictures)} photographs")
+    print(f"| scale | {' | '.join(found)} |")
+    print(f"|---|{'---|' * len(found)}")
+    print(f"| ms an image | {' | '.join(f'{1e3 * cost:.1f}' for cost in found.values())} |")
+
+
 def loader(folder: Path) -> None:
     """Images a second through the whole loader with one worker and with two."""
     files = sum(1 for _ in folder.glob("*.jpg"))
@@ -339,7 +360,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of JPEGs")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    for name in ("libraries", "formats", "loader", "memory"):
+    for name in ("libraries", "formats", "scales", "loader", "memory"):
         parser.add_argument(f"--{name}", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -356,6 +377,8 @@ def main() -> None:
         contents = [file.read_bytes() for file in sorted(folder.glob("*.jpg"))]
         if given.formats:
             return formats(contents[len(contents) // 2], given.rounds)
+        if given.scales:
+            return scales(contents, given.rounds)
         return compare(contents, given.libraries, given.rounds)
 
 
