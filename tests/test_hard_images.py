@@ -6,9 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from lit_buckets import headers
 from lit_buckets.geometry import Offset, Size
+from lit_buckets.pixels import decode as decoding
 from lit_buckets.pixels.decode import DecodeError, decode
 from lit_buckets.pixels.resize import resize_crop
 
@@ -138,6 +140,16 @@ def test_alpha_goes_over_the_background(hard_images):
     file = existing(hard_images, "transparent.webp")
     dice = decode(file, background=MAGENTA).image
     assert dice[:, 0, 0].tolist() == list(MAGENTA)
+
+
+def test_photographs_have_the_same_bytes_by_any_decoder(photos, monkeypatch):
+    for number, file in enumerate(sorted(photos.glob("*.jpg"))[::4]):
+        size = decode(file).original
+        wanted = Size(*(-(-side // (1, 2, 4, 8)[number % 4]) for side in size))
+        found = decode(file, wanted=wanted, quality="fast").image
+        with monkeypatch.context() as patch:
+            patch.setattr(decoding, "_decode_sooner", lambda *_: None)
+            assert torch.equal(found, decode(file, wanted=wanted, quality="fast").image), file
 
 
 def test_photographs_have_the_sizes_of_their_headers(photos):
