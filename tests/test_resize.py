@@ -92,7 +92,7 @@ def test_the_whole_is_what_torchvision_makes_of_it(interpolation, size, target):
     image = noise(3, *size)
     mode = InterpolationMode(interpolation)
     expected = transforms.resize(image, list(target), mode, antialias=True)
-    assert torch.equal(resized(image, Size(*target), interpolation), expected)
+    assert apart(resized(image, Size(*target), interpolation), expected) <= 1
 
 
 @settings(max_examples=60, deadline=None)
