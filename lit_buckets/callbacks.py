@@ -76,14 +76,8 @@ class BucketMonitor(Callback):
         Raises:
             ConfigError: If none of them is a :class:`~lit_buckets.BucketDataLoader`.
         """
-        leaves = tree_leaves(trainer.train_dataloader)
-        self._loaders = [leaf for leaf in leaves if isinstance(leaf, BucketDataLoader)]
+        self._loaders = _loaders_of(trainer)
         self._epoch = _Epoch()
-        if not self._loaders:
-            raise ConfigError(
-                "BucketMonitor measures a BucketDataLoader, and there is none among the "
-                f"{len(leaves)} training loaders. Train with a BucketDataModule, or leave it out."
-            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -104,7 +98,8 @@ class BucketMonitor(Callback):
         self._epoch.places += sum(len(part["valid"]) for part in parts)
         self._epoch.images += images
         self._steps.images += images
-        loaders = self._loaders
+        # an epoch that is resumed in its middle does not start
+        loaders = self._loaders = self._loaders or _loaders_of(trainer)
         self._steps.waiting += sum(loader.delivered_at - loader.asked_at for loader in loaders)
         self._steps.seconds += now - min(loader.asked_at for loader in loaders)
         if _is_logged(trainer):
@@ -139,6 +134,17 @@ class BucketMonitor(Callback):
         )
         height, width = shape[-2:]
         pl_module.log_dict({"data/height": float(height), "data/width": float(width)}, **common)
+
+
+def _loaders_of(trainer: Trainer) -> list[BucketDataLoader]:
+    leaves = tree_leaves(trainer.train_dataloader)
+    loaders = [leaf for leaf in leaves if isinstance(leaf, BucketDataLoader)]
+    if not loaders:
+        raise ConfigError(
+            "BucketMonitor measures a BucketDataLoader, and there is none among the "
+            f"{len(leaves)} training loaders. Train with a BucketDataModule, or leave it out."
+        )
+    return loaders
 
 
 def _is_logged(trainer: Trainer) -> bool:
