@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from lit_buckets.headers.formats import quiet
 from lit_buckets.headers.sizes import Demands, Header, read_quietly
@@ -36,6 +36,9 @@ class Job(NamedTuple):
     offset: int = 0
     length: int = -1
     suffix: str = ""
+
+
+_AsJob: TypeAlias = "tuple[str, str, int, int, str]"
 
 
 class FileRead(NamedTuple):
@@ -73,7 +76,7 @@ def read_caption(path: str | Path) -> str | None:
     return text.decode("utf-8-sig", errors="replace").strip()
 
 
-def read_files(jobs: Iterable[Job], demands: Demands) -> list[FileRead]:
+def read_files(jobs: Iterable[_AsJob], demands: Demands) -> list[FileRead]:
     """Headers and captions of many files, in the order of the jobs.
 
     Call it within `quiet`, and with threads within one that is around them all.
@@ -95,16 +98,17 @@ def read_files(jobs: Iterable[Job], demands: Demands) -> list[FileRead]:
 def serve() -> None:
     """Answer batches of jobs on standard input, one JSON document per line, until it ends.
 
-    An answer holds a list for each field of `FileRead`. Questions are taken in while others are
-    worked on: who asks shall never wait for a full pipe while this process waits for another.
+    A question holds a list for each field of `Job`, and the demands; an answer a list for each
+    field of `FileRead`. Questions are taken in while others are worked on: who asks shall never
+    wait for a full pipe while this process waits for another.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and closes the pipe
     questions: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_listen, args=[questions], daemon=True).start()
     with quiet():
         for line in iter(questions.get, b""):
-            jobs, demands = json.loads(line)
-            found = read_files((Job(*job) for job in jobs), Demands(*demands))
+            columns, demands = json.loads(line)
+            found = read_files(zip(*columns, strict=True), Demands(*demands))
             sys.stdout.buffer.write(json.dumps(list(zip(*found, strict=True))).encode() + b"\n")
             sys.stdout.buffer.flush()
 

@@ -10,6 +10,7 @@ or a GPU, no second import of the user's script, no pickle.
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, Any, TypeAlias
 
 from lit_buckets import headers
 from lit_buckets.headers import Demands, FileRead, Job, read_files
@@ -43,6 +46,8 @@ _PROCESSES_FROM = 20_000
 _PROCESSES_FROM_DECODED = 4 * DECODED
 #: Batches that wait for each process, so that it is never without work.
 _AHEAD = 4
+#: Batches for each worker that may be answered, or not, behind one that is waited for.
+_MOST_WAITING = 64
 
 _PACKAGE = str(Path(headers.__file__).parents[1])
 
@@ -115,26 +120,36 @@ def _in_processes(
     workers: int,
     demands: Demands,
 ) -> Generator[Answer]:
-    """Batches are dealt out in turn; what a process cannot answer is read in this one."""
-    helpers = [_Helper() for _ in range(workers)]
-    waiting: deque[tuple[_Helper, _Batch]] = deque()
+    """Let other processes read while they have time; this one reads when none of them has.
+
+    What another process cannot answer is read in this one, too.
+    """
+    helpers = [_Helper() for _ in range(workers - 1)]
+    waiting: deque[tuple[_Batch, _Helper | Answer]] = deque()
 
     def answer() -> Answer:
-        helper, batch = waiting.popleft()
-        return helper.answer() or read(batch)
+        batch, by = waiting.popleft()
+        return (by.answer() or read(batch)) if isinstance(by, _Helper) else by
 
     try:
-        for number, batch in enumerate(batches):
-            helper = helpers[number % workers]
-            helper.ask([batch, demands])
-            waiting.append((helper, batch))
-            if len(waiting) > _AHEAD * workers:
+        for batch in batches:
+            helper = min(helpers, key=lambda helper: helper.left)
+            if helper.left < _AHEAD:
+                helper.ask([list(zip(*batch, strict=True)), demands])
+                waiting.append((batch, helper))
+            else:
+                waiting.append((batch, read(batch)))
+            while waiting and (len(waiting) > _MOST_WAITING * workers or _is_there(waiting[0][1])):
                 yield answer()
         while waiting:
             yield answer()
     finally:
         for helper in helpers:
             helper.close()
+
+
+def _is_there(by: _Helper | Answer) -> bool:
+    return not isinstance(by, _Helper) or by.has_answered
 
 
 # packages without their __init__, whose imports (torch, Lightning, Pillow) take their time
@@ -150,25 +165,37 @@ serve()
 
 
 class _Helper:
-    """A process that answers in the order in which it is asked, or nothing if it has died."""
+    """A process that answers in the order in which it is asked, or not at all if it has died."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        if getattr(sys, "frozen", False) or not sys.executable:
-            return  # the executable is not a Python to start
-        with suppress(OSError):
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, json.dumps([_PACKAGE, sys.path])],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
+        self._asked = self._answered = 0  # each is counted by one thread alone
+        self._answers: SimpleQueue[bytes] = SimpleQueue()
+        self._process = _start()
+        if self._process is not None:
+            Thread(target=self._listen, args=[self._process.stdout], daemon=True).start()
+
+    def _listen(self, pipe: IO[bytes]) -> None:
+        with pipe, suppress(OSError):
+            for line in pipe:
+                self._answered += 1
+                self._answers.put(line)
+        self._answers.put(b"")  # it has died, or was closed
+
+    @property
+    def left(self) -> float:
+        """How many questions wait for it; no end of them if it has died."""
+        return math.inf if self._process is None else self._asked - self._answered
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether `answer` would not wait."""
+        return self._process is None or not self._answers.empty()
 
     def ask(self, question: Any) -> None:
         """Send a question, without waiting for its answer."""
-        if self._process is None:
-            return
+        assert self._process is not None
         assert self._process.stdin is not None
+        self._asked += 1
         try:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
             self._process.stdin.flush()
@@ -179,24 +206,32 @@ class _Helper:
         """Wait for the answer to the first question that has none yet; None if none comes."""
         if self._process is None:
             return None
-        assert self._process.stdout is not None
         try:
-            return json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
+            return json.loads(self._answers.get())
+        except ValueError:  # nothing, or nonsense
             self.close()
             return None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it is doing."""
         process, self._process = self._process, None
         if process is None:
             return
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):  # if it died with a question in its pipe
-                if pipe is not None:
-                    pipe.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
+        with suppress(OSError):  # of a question that it did not take
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+def _start() -> subprocess.Popen[bytes] | None:
+    if getattr(sys, "frozen", False) or not sys.executable:
+        return None  # the executable is not a Python to start
+    with suppress(OSError):
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps([_PACKAGE, sys.path])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    return None
