@@ -77,7 +77,9 @@ def find_known(file: Path, sources: Sequence[Source]) -> Known:
 
 def _open(file: Path) -> Manifest | None:
     try:
-        return Manifest.open(file)
+        manifest = Manifest.open(file)
+        manifest.check()
+        return manifest
     except FileNotFoundError:
         return None
     except ManifestError as error:
