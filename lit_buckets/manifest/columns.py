@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["SCHEMA", "as_batch", "checksum", "fingerprint", "hash_strings"]
+__all__ = ["SCHEMA", "as_batch", "fingerprint", "hash_strings"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -108,17 +107,6 @@ def fingerprint(batch: pa.RecordBatch) -> str:
     for name in ("height", "width", "repeats"):
         digest.update(np.ascontiguousarray(batch.column(name).to_numpy()).data)
     return digest.hexdigest()
-
-
-def checksum(batch: pa.RecordBatch) -> int:
-    """CRC-32 over the columns of the schema, all rows of them."""
-    crc = 0
-    for field in SCHEMA:
-        column = batch.column(field.name)
-        text = pa.types.is_large_string(field.type)
-        for part in _strings(column) if text else [column.to_numpy(zero_copy_only=False)]:
-            crc = zlib.crc32(np.ascontiguousarray(part).data, crc)
-    return crc
 
 
 _BLOCK = 2**16  # rows that are hashed at once: tens of megabytes

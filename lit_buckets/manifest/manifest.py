@@ -19,7 +19,7 @@ from lit_buckets.errors import DataError
 from lit_buckets.manifest.columns import SCHEMA, as_batch, fingerprint, hash_strings
 from lit_buckets.manifest.files import Failure
 from lit_buckets.manifest.lazy import Lazy, checked
-from lit_buckets.manifest.mapped import ManifestError, check_rows, map_file, write_file
+from lit_buckets.manifest.mapped import ManifestError, map_file, write_file
 from lit_buckets.storage import Span, confined, joined, read, stamp
 
 __all__ = ["Manifest", "Refused"]
@@ -130,16 +130,6 @@ class Manifest:
         }
         write_file(path, batch, notes)
         return cls.open(path)
-
-    def check(self) -> None:
-        """Read all rows, and make sure that they are those that were written.
-
-        `open` reads only the file's ends. The setup pass checks what it relies on.
-
-        Raises:
-            ManifestError: If they are damaged.
-        """
-        check_rows(self.file, self._batch, self._notes)
 
     def __len__(self) -> int:
         return self._images

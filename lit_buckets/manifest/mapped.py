@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from lit_buckets.errors import DataError
-from lit_buckets.manifest.columns import SCHEMA, checksum
+from lit_buckets.manifest.columns import SCHEMA
 from lit_buckets.manifest.files import replace_file
 
-__all__ = ["VERSION", "ManifestError", "check_rows", "map_file", "write_file"]
+__all__ = ["VERSION", "ManifestError", "map_file", "write_file"]
 
 #: Version of the file's format. A file of another version is made anew.
 VERSION = 3
@@ -38,7 +38,9 @@ def map_file(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
     except FileNotFoundError:
         raise FileNotFoundError(f"manifest {str(path)!r} does not exist.") from None
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise ManifestError(
+            f"manifest {str(path)!r} is damaged: {error}. Delete it, and scan again."
+        ) from error
     if notes["version"] != VERSION:
         raise ManifestError(
             f"manifest {str(path)!r} has version {notes['version']}; this release reads "
@@ -53,7 +55,7 @@ def write_file(path: Path, batch: pa.RecordBatch, notes: Mapping[str, Any]) -> N
     Raises:
         OSError: If the disk is full or the folder may not be written.
     """
-    document = json.dumps({"version": VERSION, "checksum": checksum(batch), **notes}).encode()
+    document = json.dumps({"version": VERSION, **notes}).encode()
     schema = batch.schema.with_metadata({_KEY: document})
 
     def save(temporary: Path) -> None:
@@ -66,24 +68,6 @@ def write_file(path: Path, batch: pa.RecordBatch, notes: Mapping[str, Any]) -> N
     replace_file(path, save)
 
 
-def check_rows(path: Path, batch: pa.RecordBatch, notes: Mapping[str, Any]) -> None:
-    """Read all rows of a mapped file, and hold them against what was written.
-
-    Raises:
-        ManifestError: If one of them is damaged.
-    """
-    try:
-        batch.validate(full=True)
-        if checksum(batch) != notes["checksum"]:
-            raise ValueError("its rows are not those that were written")
-    except (pa.ArrowException, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ManifestError:
-    return ManifestError(f"manifest {str(path)!r} is damaged: {error}. Delete it, and scan again.")
-
-
 def _map(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     notes = dict(json.loads(reader.schema.metadata[_KEY]))
@@ -93,8 +77,6 @@ def _map(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
         for field in SCHEMA:
             if batch.schema.field(field.name).type != field.type:
                 raise ValueError(f"column {field.name!r} is not of type {field.type}")
-        if not isinstance(notes["checksum"], int):
-            raise TypeError("its checksum is no number")
         if reader.num_record_batches != 1 or len(batch) != notes["images"] + notes["refused"]:
             raise ValueError(f"{len(batch)} rows, not {notes['images']} + {notes['refused']}")
     return batch, notes

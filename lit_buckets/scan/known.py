@@ -77,9 +77,7 @@ def find_known(file: Path, sources: Sequence[Source]) -> Known:
 
 def _open(file: Path) -> Manifest | None:
     try:
-        manifest = Manifest.open(file)
-        manifest.check()
-        return manifest
+        return Manifest.open(file)
     except FileNotFoundError:
         return None
     except ManifestError as error:
