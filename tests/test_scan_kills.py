@@ -92,7 +92,10 @@ logging.disable()
 for line in sys.stdin:
     process = os.fork()
     if not process:
-        restless(int(line))
+        try:
+            restless(int(line))
+        finally:
+            os._exit(1)
     print(process, flush=True)
     os.waitpid(process, 0)
 """
@@ -108,6 +111,7 @@ def test_a_kill_at_any_moment_leaves_the_old_one_or_the_new_one(tmp_path):
     for seed in range(20):
         tell(mother, str(seed))
         process = int(mother.stdout.readline())
+        assert process > 1  # 0 would be this process and all that belong to it
         time.sleep(random.Random(seed).uniform(0, 0.5))
         os.kill(process, signal.SIGKILL)
         if file.exists():
