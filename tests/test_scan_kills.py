@@ -27,7 +27,7 @@ FILES = 150
 
 # the package without its __init__: importing torch takes seconds
 CHILD = f"""
-import io, logging, os, sys, time, types
+import io, logging, os, sys, time, traceback, types
 package = types.ModuleType("lit_buckets")
 package.__path__ = [{str(PACKAGE)!r}]
 sys.modules["lit_buckets"] = package
@@ -95,6 +95,7 @@ for line in sys.stdin:
         try:
             restless(int(line))
         finally:
+            traceback.print_exc()
             os._exit(1)
     print(process, flush=True)
     os.waitpid(process, 0)
