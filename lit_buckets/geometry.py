@@ -181,13 +181,7 @@ def cover(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
         >>> Size(*cover(Size(600, 800), Size(512, 512)).tolist())
         Size(height=512, width=683)
     """
-    image, bucket = np.broadcast_arrays(as_sizes(sizes), as_sizes(buckets))
-    height, width = image[..., 0], image[..., 1]
-    bucket_height, bucket_width = bucket[..., 0], bucket[..., 1]
-    by_height = bucket_height * width >= bucket_width * height
-    resized_height = np.where(by_height, bucket_height, _divide(height * bucket_width, width))
-    resized_width = np.where(by_height, _divide(width * bucket_height, height), bucket_width)
-    return np.stack([resized_height, resized_width], axis=-1)
+    return _scaled(sizes, buckets, np.greater_equal)
 
 
 def contain(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
@@ -208,13 +202,7 @@ def contain(sizes: npt.ArrayLike, buckets: npt.ArrayLike) -> IntArray:
         >>> Size(*contain(Size(600, 800), Size(512, 512)).tolist())
         Size(height=384, width=512)
     """
-    image, bucket = np.broadcast_arrays(as_sizes(sizes), as_sizes(buckets))
-    height, width = image[..., 0], image[..., 1]
-    bucket_height, bucket_width = bucket[..., 0], bucket[..., 1]
-    by_height = bucket_height * width <= bucket_width * height
-    resized_height = np.where(by_height, bucket_height, _divide(height * bucket_width, width))
-    resized_width = np.where(by_height, _divide(width * bucket_height, height), bucket_width)
-    return np.maximum(np.stack([resized_height, resized_width], axis=-1), 1)
+    return np.maximum(_scaled(sizes, buckets, np.less_equal), 1)
 
 
 def same_ratio(first: Size, second: Size) -> bool:
@@ -262,6 +250,21 @@ def share_cut(resized: npt.ArrayLike, buckets: npt.ArrayLike) -> npt.NDArray[np.
     whole = np.asarray(resized, dtype=np.int64)
     kept = np.minimum(whole, np.asarray(buckets, dtype=np.int64))
     return np.asarray(1.0 - kept.prod(axis=-1) / whole.prod(axis=-1))
+
+
+def _scaled(sizes: npt.ArrayLike, buckets: npt.ArrayLike, meets_height: np.ufunc) -> IntArray:
+    """Sizes with the images' aspect ratios and one side of their buckets'.
+
+    It is the height where ``meets_height`` holds for the bucket's height and the height that the
+    image has at the bucket's width, both multiplied by the image's width.
+    """
+    image, bucket = np.broadcast_arrays(as_sizes(sizes), as_sizes(buckets))
+    height, width = image[..., 0], image[..., 1]
+    bucket_height, bucket_width = bucket[..., 0], bucket[..., 1]
+    by_height = meets_height(bucket_height * width, bucket_width * height)
+    resized_height = np.where(by_height, bucket_height, _divide(height * bucket_width, width))
+    resized_width = np.where(by_height, _divide(width * bucket_height, height), bucket_width)
+    return np.stack([resized_height, resized_width], axis=-1)
 
 
 def _divide(numerator: IntArray, denominator: IntArray) -> IntArray:
