@@ -10,7 +10,14 @@ for what a file holds, and Pillow's ``MAX_IMAGE_PIXELS`` is neither asked nor ch
 """
 
 from lit_buckets.headers.content import Content, FileContent, MemoryContent
-from lit_buckets.headers.files import FileRead, Job, read_caption, read_files
+from lit_buckets.headers.files import (
+    MAX_CAPTION,
+    FileRead,
+    Job,
+    caption_text,
+    read_caption,
+    read_files,
+)
 from lit_buckets.headers.formats import FORMATS, SUFFIXES, quiet
 from lit_buckets.headers.pillow import open_image
 from lit_buckets.headers.sizes import (
@@ -24,6 +31,7 @@ from lit_buckets.headers.sizes import (
 
 __all__ = [
     "FORMATS",
+    "MAX_CAPTION",
     "MAX_IMAGE_PIXELS",
     "SUFFIXES",
     "UNOPENED",
@@ -34,6 +42,7 @@ __all__ = [
     "Header",
     "Job",
     "MemoryContent",
+    "caption_text",
     "open_image",
     "quiet",
     "read_caption",

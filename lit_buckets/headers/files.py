@@ -15,9 +15,10 @@ from typing import NamedTuple, TypeAlias
 from lit_buckets.headers.formats import quiet
 from lit_buckets.headers.sizes import Demands, Header, read_quietly
 
-__all__ = ["FileRead", "Job", "read_caption", "read_files", "serve"]
+__all__ = ["MAX_CAPTION", "FileRead", "Job", "caption_text", "read_caption", "read_files", "serve"]
 
-_MAX_CAPTION = 2**20  # bytes
+#: Bytes of a caption beyond which nothing counts.
+MAX_CAPTION = 2**20
 
 
 class Job(NamedTuple):
@@ -57,8 +58,18 @@ class FileRead(NamedTuple):
     caption: str | None
 
 
+def caption_text(content: bytes) -> str:
+    """Text of a caption: UTF-8, a byte order mark dropped, invalid bytes replaced, stripped.
+
+    Example:
+        >>> caption_text(b" a cat  ")
+        'a cat'
+    """
+    return content[:MAX_CAPTION].decode("utf-8-sig", errors="replace").strip()
+
+
 def read_caption(path: str | Path) -> str | None:
-    """Text of a caption file: UTF-8, a byte order mark dropped, invalid bytes replaced, stripped.
+    """Text of a caption file, as `caption_text` reads it.
 
     Args:
         path: The caption file. Beyond the first 2**20 bytes nothing is read.
@@ -68,12 +79,12 @@ def read_caption(path: str | Path) -> str | None:
     """
     try:
         with io.FileIO(path) as file:
-            text = file.read(_MAX_CAPTION) or b""
+            content = file.read(MAX_CAPTION) or b""
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, ValueError):
         return None
-    return text.decode("utf-8-sig", errors="replace").strip()
+    return caption_text(content)
 
 
 def read_files(jobs: Iterable[_AsJob], demands: Demands) -> list[FileRead]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from lit_buckets.headers import Demands, FileRead, Header, Job, read_files, read_header_from
+from lit_buckets.headers import (
+    Demands,
+    FileRead,
+    Header,
+    Job,
+    caption_text,
+    read_files,
+    read_header_from,
+)
 from lit_buckets.scan.readers import Answer, as_answer, in_threads
 from lit_buckets.storage import Span, is_remote, read
 from lit_buckets.storage.remote import RemoteContent
@@ -15,7 +23,6 @@ __all__ = ["FAR_BATCH", "read_far"]
 FAR_BATCH = 4
 
 _AT_ONCE = 32  # threads
-_MAX_CAPTION = 2**20  # bytes
 
 
 def read_far(batches: Iterable[list[Job]], *, demands: Demands) -> Generator[Answer]:
@@ -48,9 +55,8 @@ def _header(job: Job, demands: Demands) -> Header:
 def _caption(url: str) -> str | None:
     """Text as `lit_buckets.headers.read_caption` reads it."""
     try:
-        text = read(Span(url))[:_MAX_CAPTION]
+        return caption_text(read(Span(url)))
     except FileNotFoundError:
         return ""
     except OSError:
         return None
-    return text.decode("utf-8-sig", errors="replace").strip()

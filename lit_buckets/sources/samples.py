@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from lit_buckets.headers.content import Content
+from lit_buckets.headers import MAX_CAPTION, Content, caption_text
 from lit_buckets.sources.patterns import is_hidden, is_image
 from lit_buckets.sources.tar import Member
 
 __all__ = ["Sample", "samples"]
 
-_MOST_TEXT, _MOST_JSON = 2**20, 2**24  # bytes
+_MOST_JSON = 2**24  # bytes
 
 
 class Sample(NamedTuple):
@@ -126,9 +126,7 @@ def _dotted(parts: Iterable[str]) -> str:
 
 
 def _text(archive: Content, member: Member) -> str:
-    """A text as caption files have it: UTF-8, invalid bytes replaced, stripped."""
-    text = archive.pread(member.offset, min(member.bytes, _MOST_TEXT))
-    return text.decode("utf-8-sig", errors="replace").strip()
+    return caption_text(archive.pread(member.offset, min(member.bytes, MAX_CAPTION)))
 
 
 def _class(text: str) -> int | str:
