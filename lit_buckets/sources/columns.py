@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.sources.base import MissingCaption, check_repeats
 
-__all__ = ["AUTO", "Columns", "Roles", "captions_of", "further_of", "sizes_of", "text"]
+__all__ = ["AUTO", "Columns", "Roles", "captions_of", "further_of", "is_binary", "sizes_of", "text"]
 
 #: In place of a column's name: found out from the names that there are.
 AUTO = "auto"
@@ -57,6 +57,15 @@ class Columns:
                 f"height_column={self.height_column!r} and width_column={self.width_column!r} must "
                 f"both name a column, or both be null; one side is no size. Set both to null."
             )
+
+    @property
+    def label(self) -> str:
+        """What messages call the source; each kind says it."""
+        raise NotImplementedError
+
+    def caption_path(self, path: str) -> str:
+        """No image has a caption file."""
+        raise DataError(f"path={self.label!r} holds the captions itself; {path!r} has no file.")
 
     def column_options(self) -> dict[str, Any]:
         """The part of a source's identity that is said here."""
@@ -232,12 +241,13 @@ def further_of(table: pa.Table, names: Sequence[str], label: str) -> dict[str, p
 def _holds_bytes(kind: pa.DataType) -> bool:
     """Whether a structure anywhere in a type holds bytes, as Hugging Face stores a file."""
     inner = [kind.field(i).type for i in range(kind.num_fields)]
-    if pa.types.is_struct(kind) and any(map(_is_binary, inner)):
+    if pa.types.is_struct(kind) and any(map(is_binary, inner)):
         return True
     return any(map(_holds_bytes, inner))
 
 
-def _is_binary(kind: pa.DataType) -> bool:
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values of a type are bytes."""
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lit_buckets.errors import ConfigError, DataError, LitBucketsError
+from lit_buckets.errors import ConfigError, LitBucketsError
 from lit_buckets.sources.base import Block, Earlier
 from lit_buckets.sources.columns import (
     AUTO,
@@ -74,10 +74,6 @@ class DatasetSource(Columns):
     def identity(self) -> Mapping[str, Any]:
         """All that decides which images are listed, and how."""
         return {"kind": "dataset", "split": self.split, **self.column_options()}
-
-    def caption_path(self, path: str) -> str:
-        """No image has a caption file."""
-        raise DataError(f"path={self.label!r} holds the captions itself; {path!r} has no file.")
 
     def blocks(self, *, earlier: Earlier, apart_from: Collection[str] = ()) -> Iterator[Block]:
         """One row of the listing for each row of the dataset.

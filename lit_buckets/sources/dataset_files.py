@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.sources.columns import is_binary
 from lit_buckets.storage import confined
 
 __all__ = ["ImageSpans", "MappedFile", "data_files", "is_dataset", "is_image_type"]
@@ -99,11 +100,7 @@ def is_image_type(kind: pa.DataType) -> bool:
     if not pa.types.is_struct(kind) or kind.num_fields != 2:
         return False
     names = {kind.field(i).name: kind.field(i).type for i in range(2)}
-    return names.keys() == {"bytes", "path"} and _is_binary(names["bytes"])
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return names.keys() == {"bytes", "path"} and is_binary(names["bytes"])
 
 
 class MappedFile:

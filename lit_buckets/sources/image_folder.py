@@ -58,10 +58,6 @@ class ImageFolderSource(Columns):
         """All that decides which images are listed, and how."""
         return {"kind": "imagefolder", **self.column_options()}
 
-    def caption_path(self, path: str) -> str:
-        """No image has a caption file."""
-        return self._table("metadata.jsonl").caption_path(path)
-
     def blocks(self, *, earlier: Earlier, apart_from: Collection[str] = ()) -> Iterator[Block]:
         """One row of the listing for each row of the table.
 

@@ -88,10 +88,6 @@ class ShardSource(Columns):
         """All that decides which images are listed, and how."""
         return {"kind": "shards", "captions": self.captions, **self.column_options()}
 
-    def caption_path(self, path: str) -> str:
-        """No image has a caption file."""
-        raise DataError(f"path={self.label!r} holds the captions itself; {path!r} has no file.")
-
     def blocks(self, *, earlier: Earlier, apart_from: Collection[str] = ()) -> Iterator[Block]:
         """The images of each shard.
 

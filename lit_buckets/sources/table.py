@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lit_buckets.errors import ConfigError, DataError
+from lit_buckets.errors import ConfigError
 from lit_buckets.sources.base import BLOCK, LISTED, Block, Earlier
 from lit_buckets.sources.columns import (
     Columns,
@@ -76,10 +76,6 @@ class TableSource(Columns):
     def identity(self) -> Mapping[str, Any]:
         """All that decides which images are listed, and how."""
         return {"kind": "table", **self.column_options()}
-
-    def caption_path(self, path: str) -> str:
-        """No image has a caption file."""
-        raise DataError(f"path={self.label!r} holds the captions itself; {path!r} has no file.")
 
     def blocks(self, *, earlier: Earlier, apart_from: Collection[str] = ()) -> Iterator[Block]:
         """One row of the listing for each row of the table.
