@@ -103,8 +103,7 @@ class BucketDataModule(LightningDataModule):
         told = super().hparams_initial
         if "train" in self._images and self._host is not None and self._host.is_global_zero:
             sampler = self._sampler("train")
-            epoch = {"ranks": sampler.num_replicas} | sampler.accounting()._asdict()
-            told["train_data"] = {"plan": ledger.outline(sampler.plan), "epoch": epoch}
+            told["train_data"] = {"plan": ledger.outline(sampler.plan), "epoch": _epoch(sampler)}
         return told
 
     # -- the setup pass: one process of a node ---------------------------------------------------
@@ -219,7 +218,7 @@ class BucketDataModule(LightningDataModule):
             sampler = self._sampler(name, ranks, None if ranks is None else 0)
             told[name] = ledger.summarize(images.plan) | {
                 "refused": len(images.manifest.refused),
-                "epoch": {"ranks": sampler.num_replicas} | sampler.accounting()._asdict(),
+                "epoch": _epoch(sampler),
             }
         return told
 
@@ -452,3 +451,8 @@ class BucketDataModule(LightningDataModule):
         if len(loader) != loader.batches.accounting().rounds:
             self._reload_every = self._host.reload_dataloaders_every_n_epochs
             self._host.reload_dataloaders_every_n_epochs = 1
+
+
+def _epoch(sampler: BucketBatchSampler) -> dict[str, Any]:
+    """What an epoch does, in plain values."""
+    return {"ranks": sampler.num_replicas} | sampler.accounting()._asdict()

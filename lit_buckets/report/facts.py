@@ -21,6 +21,7 @@ __all__ = [
     "OnRanks",
     "SourceSum",
     "bucket_sums",
+    "never_come",
     "on_ranks",
     "remarks",
     "scales",
@@ -92,7 +93,7 @@ def the_numbers(
     rows = np.flatnonzero(plan.bucket_of >= 0)
     used = len(rows) if plan.image is None else len(np.unique(plan.image[rows]))
     several = f"{len(rows):,} with their resolutions" * (len(rows) > used)
-    never, enlarged = _never_come(sampler), int((scales(plan, rows) > 1).sum())
+    never, enlarged = never_come(sampler), int((scales(plan, rows) > 1).sum())
     losses = loss.values[rows]
     mean = float(losses.mean()) if len(rows) else 0.0
     images = [
@@ -139,11 +140,10 @@ def remarks(manifest: Manifest, sampler: BucketBatchSampler, cut: int) -> list[s
         cut: How many images are cropped beyond the limit.
     """
     plan, account, ranks = sampler.plan, sampler.accounting(), sampler.num_replicas
-    never = _never_come(sampler)
     found = [
         (len(manifest.refused), "files refused: they could not be sized."),
         (len(plan.excluded), "images left out of the plan."),
-        (never, "images that never come: their buckets are smaller than a batch."),
+        (never_come(sampler), "images that never come: their buckets are smaller than a batch."),
         (cut, "images cropped beyond the limit."),
     ]
     sentences = [f"{count:,} {text}" for count, text in found if count]
@@ -228,7 +228,8 @@ def _elsewhere(sampler: BucketBatchSampler, ranks: int) -> BucketBatchSampler:
     )
 
 
-def _never_come(sampler: BucketBatchSampler) -> int:
+def never_come(sampler: BucketBatchSampler) -> int:
+    """How many rows of the plan have a bucket, but are in no batch."""
     return int(((sampler.visits() == 0) & (sampler.plan.bucket_of >= 0)).sum())
 
 

@@ -16,7 +16,7 @@ from lit_buckets.epoch import Accounting
 from lit_buckets.plan import BucketPlan
 from lit_buckets.plan.ledger import by_source
 from lit_buckets.plan.strata import samples_of
-from lit_buckets.report.facts import bucket_sums
+from lit_buckets.report.facts import bucket_sums, never_come
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = [
@@ -60,7 +60,7 @@ def summary(
     lines += [line for line in (resolutions_line(plan), curve_line(plan)) if line]
     if refused:
         lines.append(f"{refused} files could not be read; the manifest lists them with reasons")
-    never = int(((sampler.visits() == 0) & (plan.bucket_of >= 0)).sum())
+    never = never_come(sampler)
     if never:
         lines.append(
             f"{never:,} images never come: their buckets are smaller than a batch, and "
