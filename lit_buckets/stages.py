@@ -14,7 +14,7 @@ from typing import Literal
 
 from lit_buckets.config import Config, as_source
 from lit_buckets.errors import DataError
-from lit_buckets.manifest import Manifest, read_failures, replace_file
+from lit_buckets.manifest import Manifest, read_failures, replace_text
 from lit_buckets.placement import Fit
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.scan import manifest_file, scan
@@ -173,11 +173,8 @@ def _left_out_file(manifest: Manifest) -> Path:
 
 def _write_left_out(manifest: Manifest, reasons: Mapping[int, str]) -> None:
     """Fix which images this run leaves out: others may note failures while its ranks begin."""
-
-    def save(file: Path) -> None:
-        file.write_text(json.dumps({"manifest": manifest.id, "reasons": list(reasons.items())}))
-
-    replace_file(_left_out_file(manifest), save)
+    note = {"manifest": manifest.id, "reasons": list(reasons.items())}
+    replace_text(_left_out_file(manifest), json.dumps(note))
 
 
 def _read_left_out(manifest: Manifest) -> dict[int, str]:

@@ -13,7 +13,7 @@ from lit_buckets.cli.arguments import ConfigPath, Overrides
 from lit_buckets.cli.opening import open_config
 from lit_buckets.cli.printing import plain, say
 from lit_buckets.errors import ConfigError
-from lit_buckets.manifest import Refused, replace_file
+from lit_buckets.manifest import Refused, replace_text
 
 __all__ = ["init", "scan"]
 
@@ -34,8 +34,7 @@ def init(
         raise ConfigError(f"{str(output)!r} is there already. Name another, or add --force.")
     from lit_buckets.draft import draft
 
-    text = draft(folder).text
-    replace_file(output, lambda file: _write(file, text))
+    replace_text(output, draft(folder).text)
     say(f"{output} is written. See what it does: lit-buckets plan {output}")
 
 
@@ -63,7 +62,3 @@ def scan(config: ConfigPath, overrides: Overrides = None) -> None:
     rich.print(table)
     for path, reason in refused:
         say(f"unreadable: {path}: {reason}")
-
-
-def _write(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8")

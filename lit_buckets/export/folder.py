@@ -10,7 +10,6 @@ train/left_out.csv   images that are not there, with reasons; none if there are 
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.manifest import replace_file
+from lit_buckets.manifest import replace_file, replace_text, write_reasons
 
 __all__ = ["Journal", "claim", "write_left_out"]
 
@@ -49,8 +48,7 @@ def claim(directory: Path, identity: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{str(directory)!r} holds other files, and no export. Name an empty folder."
             )
-        text = json.dumps(identity, indent=2) + "\n"
-        replace_file(note, lambda file: _write(file, text))
+        replace_text(note, json.dumps(identity, indent=2) + "\n")
     there = _read_note(note)
     differing = [key for key in sorted({*there, *identity}) if there.get(key) != identity.get(key)]
     if differing:
@@ -96,23 +94,12 @@ class Journal:
 
     def _save(self) -> None:
         lines = [_line(self.rows[name]) for name in self.names if name in self.rows]
-        replace_file(self.file, lambda path: _write(path, "".join(lines)))
+        replace_text(self.file, "".join(lines))
 
 
 def write_left_out(folder: Path, reasons: Mapping[str, str]) -> None:
     """Name the images of a stage that are not there."""
-    file = folder / "left_out.csv"
-    if not reasons:
-        file.unlink(missing_ok=True)
-        return
-
-    def save(path: Path) -> None:
-        with path.open("x", encoding="utf-8", errors="backslashreplace", newline="") as sink:
-            writer = csv.writer(sink)
-            writer.writerow(["path", "reason"])
-            writer.writerows(reasons.items())
-
-    replace_file(file, save)
+    write_reasons(folder / "left_out.csv", reasons.items())
 
 
 def _read_note(file: Path) -> dict[str, Any]:
@@ -135,7 +122,3 @@ def _read_lines(file: Path) -> list[dict[str, Any]]:
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, default=str) + "\n"
-
-
-def _write(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8", newline="\n")

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from lit_buckets.export.names import safe_name
-from lit_buckets.manifest import replace_file
+from lit_buckets.manifest import replace_file, replace_text
 from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.pixels.decode import DecodeError
 from lit_buckets.pixels.sample import Kind
@@ -114,8 +114,7 @@ class ImageWriter(Dataset[Outcome]):
         """The image last: where it is, all that belongs to it is."""
         stem = self.stems[place]
         if caption := batch["caption"][0]:
-            text = caption.encode()
-            replace_file(self.folder / f"{stem}{CAPTION}", lambda path: _write_bytes(path, text))
+            replace_text(self.folder / f"{stem}{CAPTION}", caption)
         pictures = [(stem + self.paired[column], picture) for column, picture in paired.items()]
         for name, picture in [*pictures, (self.name(place), _picture(batch["image"][0]))]:
             _save(picture, self.folder / name, self.encoding)
@@ -172,7 +171,3 @@ def _picture(pixels: torch.Tensor) -> Image.Image:
 def _save(picture: Image.Image, file: Path, encoding: Encoding) -> None:
     options = encoding.options if file.suffix == encoding.suffix else {"format": "PNG"}
     replace_file(file, lambda path: picture.save(path, **options))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

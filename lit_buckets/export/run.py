@@ -19,7 +19,7 @@ from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.export.folder import claim, write_left_out
 from lit_buckets.export.groups import Group, groups_of
 from lit_buckets.export.images import FORMATS, Encoding, ImageFormat
-from lit_buckets.manifest import Manifest, replace_file
+from lit_buckets.manifest import Manifest, replace_text
 from lit_buckets.manifest.columns import hash_strings
 from lit_buckets.stages import STAGES, Stage
 from lit_buckets.storage import is_remote
@@ -112,8 +112,7 @@ def export(
                 f"{str(place / stage / 'left_out.csv')!r}. Repair them."
             )
     file = place / "config.yaml"
-    text = _HEAD + to_yaml(_config_of(wanted, dm, groups))
-    replace_file(file, lambda path: _write(path, text))
+    replace_text(file, _HEAD + to_yaml(_config_of(wanted, dm, groups)))
     there = sum(group.there for group in groups)
     return Exported(file, sum(group.done for group in groups) - there, there, left_out)
 
@@ -205,7 +204,3 @@ def _config_of(wanted: Config, dm: BucketDataModule, groups: list[Group]) -> dic
     }
     tree["transform"] |= {"fit": "crop", "crop": "center", "focus": None}
     return tree
-
-
-def _write(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8", newline="\n")

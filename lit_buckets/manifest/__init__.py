@@ -37,7 +37,13 @@ Each part imports only from those before it:
 """
 
 from lit_buckets.manifest.columns import SCHEMA, hash_strings
-from lit_buckets.manifest.files import Failure, read_failures, replace_file
+from lit_buckets.manifest.files import (
+    Failure,
+    read_failures,
+    replace_file,
+    replace_text,
+    write_reasons,
+)
 from lit_buckets.manifest.manifest import Manifest, Refused
 from lit_buckets.manifest.mapped import VERSION, ManifestError
 
@@ -51,4 +57,6 @@ __all__ = [
     "hash_strings",
     "read_failures",
     "replace_file",
+    "replace_text",
+    "write_reasons",
 ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Failure", "read_failures", "replace_file"]
+__all__ = ["Failure", "read_failures", "replace_file", "replace_text", "write_reasons"]
 
 _FAILURES = "failed.jsonl"
 
@@ -59,3 +60,35 @@ def replace_file(path: Path, save: Callable[[Path], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8 with `replace_file`, its lines ending as they do.
+
+    Raises:
+        OSError: If the disk is full or the folder may not be written.
+    """
+
+    def save(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+    replace_file(path, save)
+
+
+def write_reasons(path: Path, reasons: Collection[tuple[str, str]]) -> None:
+    """Write files and why each is not there as a table for people; no table where there are none.
+
+    Raises:
+        OSError: If the disk is full or the folder may not be written.
+    """
+    if not reasons:
+        path.unlink(missing_ok=True)
+        return
+
+    def save(temporary: Path) -> None:
+        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "reason"])
+            writer.writerows(reasons)
+
+    replace_file(path, save)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_buckets.errors import DataError
-from lit_buckets.manifest import Manifest, Refused, replace_file
+from lit_buckets.manifest import Manifest, Refused, write_reasons
 from lit_buckets.sources import Source
 
 __all__ = ["check_readable", "first", "report_file", "summary", "write_report"]
@@ -29,19 +28,9 @@ def report_file(manifest: Path) -> Path:
 
 def write_report(manifest: Manifest, report: Path) -> None:
     """Write the refused files and their reasons as CSV; no file where there are none."""
-    if not manifest.refused:
-        report.unlink(missing_ok=True)
-        return
-    if report.exists() and report.stat().st_mtime_ns >= manifest.file.stat().st_mtime_ns:
-        return
-
-    def save(temporary: Path) -> None:
-        with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "reason"])
-            writer.writerows(manifest.refused)
-
-    replace_file(report, save)
+    is_new = report.exists() and report.stat().st_mtime_ns >= manifest.file.stat().st_mtime_ns
+    if not (is_new and manifest.refused):
+        write_reasons(report, manifest.refused)
 
 
 def summary(manifest: Manifest, report: Path) -> str:
