@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from lit_buckets.errors import DataError
 from lit_buckets.sampler import BucketBatchSampler
 
-__all__ = ["BucketDataLoader", "died"]
+__all__ = ["BucketDataLoader", "as_it_is", "died"]
 
 # What Lightning hands to the constructor of a loader that it makes anew (in predict, and to
 # overfit). The order and the ranks are settled already, so none of it is wanted.
@@ -65,7 +65,7 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
             pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
             persistent_workers=persistent_workers and num_workers > 0,
             multiprocessing_context=multiprocessing_context if num_workers else None,
-            collate_fn=_as_it_is,
+            collate_fn=as_it_is,
             **options,
         )
         self.batches = batches
@@ -149,6 +149,6 @@ def _next(batches: Iterator[Any]) -> Any:
         raise
 
 
-def _as_it_is(batch: Any) -> Any:
-    """Take the place of torch's conversion: the dataset gives finished batches."""
+def as_it_is(batch: Any) -> Any:
+    """Take the place of torch's conversion, where a dataset gives what is finished."""
     return batch

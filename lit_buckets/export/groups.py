@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from lit_buckets.errors import DataError
 from lit_buckets.export.folder import Journal
 from lit_buckets.export.images import CAPTION, Encoding, ImageWriter, suffix_of
 from lit_buckets.export.names import safe_name, unique_stems
+from lit_buckets.loader import as_it_is
 from lit_buckets.pixels.dataset import BucketDataset
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Group:
             batch_size=None,
             sampler=todo,
             num_workers=min(workers, len(todo)),
-            collate_fn=_as_it_is,
+            collate_fn=as_it_is,
             multiprocessing_context=context if min(workers, len(todo)) else None,
             generator=torch.Generator(),  # starting workers draws nothing from the global one
         )
@@ -141,8 +142,3 @@ def _folders(roots: list[str]) -> list[str]:
     """
     names = [f"{safe_name(PurePath(root).name)}.x" for root in roots]
     return unique_stems(names, [""])
-
-
-def _as_it_is(outcome: Any) -> Any:
-    """Take the place of torch's conversion."""
-    return outcome
