@@ -20,6 +20,7 @@ from lit_buckets.delivery import check_pixels, make_dataset, normalized, plan_ro
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.loader import BucketDataLoader, died
 from lit_buckets.manifest import Manifest
+from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.plan import BucketPlan, ledger
 from lit_buckets.report.html import write_report
 from lit_buckets.sampler import BucketBatchSampler
@@ -224,6 +225,18 @@ class BucketDataModule(LightningDataModule):
 
     # -- loaders ---------------------------------------------------------------------------------
 
+    def dataset(self, stage: Stage) -> BucketDataset:
+        """What reads the samples of a stage, as its loaders' workers do.
+
+        Args:
+            stage: train, val, test or predict.
+
+        Returns:
+            A new dataset.
+        """
+        transform = self.train_transform if stage == "train" else self.eval_transform
+        return make_dataset(self.config, stage, self._of(stage), transform)
+
     def loader(
         self,
         stage: Stage,
@@ -244,9 +257,8 @@ class BucketDataModule(LightningDataModule):
             A new loader at the beginning of epoch 0.
         """
         options = self.config.loader
-        transform = self.train_transform if stage == "train" else self.eval_transform
         return BucketDataLoader(
-            make_dataset(self.config, stage, self._of(stage), transform),
+            self.dataset(stage),
             self._sampler(stage, num_replicas, rank),
             num_workers=options.num_workers if num_workers is None else num_workers,
             prefetch_factor=options.prefetch_factor,

@@ -260,7 +260,7 @@ def test_bars_are_in_proportion():
 
 def shots_of(manifest: Manifest, plan: BucketPlan, count: int = 24) -> list[Thumbnail]:
     reader = SampleReader(manifest=manifest)
-    return greatest_losses(manifest, plan, plan.crop_loss, count, reader)
+    return greatest_losses(plan, plan.crop_loss, count, reader)
 
 
 @pytest.mark.parametrize("crop", ["center", "bottom", "focus"])
@@ -280,7 +280,7 @@ def test_the_frame_is_where_the_dataset_puts_the_picture(tmp_path, fit, crop):
     focus = ("x", "y") if crop == "focus" else ()
     dataset = BucketDataset(manifest=manifest, plan=plan, crop=crop, focus=focus)
     losses = loss_of(plan).values
-    shots = greatest_losses(manifest, plan, losses, 6, dataset.reader)
+    shots = greatest_losses(plan, losses, 6, dataset.reader)
     assert [shot.loss for shot in shots] == sorted(losses, reverse=True)[:6]
     samples = {}
     for batch in BucketBatchSampler(plan, batch_size=1):

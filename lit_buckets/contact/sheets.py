@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 
 from lit_buckets.contact.frame import MARGIN, PAPER, Sample, draw_picture
 from lit_buckets.contact.lettering import clip, font_for, wrap
-from lit_buckets.errors import DataError
 from lit_buckets.geometry import Offset, Size
-from lit_buckets.pixels.decode import decode
-from lit_buckets.placement import resized_sizes
+from lit_buckets.pixels.decode import DecodeError
+from lit_buckets.pixels.sample import SampleReader
+from lit_buckets.placement import Fit, resized_sizes
 
 if TYPE_CHECKING:
     from lit_buckets.datamodule import BucketDataModule
@@ -88,7 +88,9 @@ def draw_batch(
     Returns:
         A picture of at most 1400 pixels' width.
     """
-    cells = [_cell(dm, batch, place, stage) for place in range(len(batch["index"]))]
+    reader = dm.dataset(stage).reader
+    fit = dm.plan_of(stage).fit
+    cells = [_cell(reader, fit, batch, place) for place in range(len(batch["index"]))]
     scale = _LONGEST / max(cells[0].sample.size)
     height, width = (max(1, round(side * scale)) for side in cells[0].sample.size)
     room = Size(height, max(_NARROWEST, width))
@@ -151,14 +153,14 @@ class _Row:
                 _write(page, (left, y), line, ink)
 
 
-def _cell(dm: BucketDataModule, batch: dict[str, Any], place: int, stage: Stage) -> _Cell:
+def _cell(reader: SampleReader, fit: Fit, batch: dict[str, Any], place: int) -> _Cell:
     original, target = (
         Size(*batch[key][place].tolist()) for key in ("original_size", "target_size")
     )
-    resized = Size(*resized_sizes(original, target, dm.plan_of(stage).fit).tolist())
+    resized = Size(*resized_sizes(original, target, fit).tolist())
     sample = Sample(
         pixels=batch["image"][place].permute(1, 2, 0).contiguous().numpy(),
-        whole=_whole(dm, int(batch["index"][place]), resized, stage),
+        whole=_whole(reader, int(batch["index"][place]), resized),
         resized=resized,
         offset=Offset(*batch["crop_top_left"][place].tolist()),
     )
@@ -183,18 +185,11 @@ def _facts(sample: Sample, original: Size, *, valid: bool) -> str:
     return ", ".join(facts + ["mirrored"] * sample.mirrored + ["fills a place"] * (not valid))
 
 
-def _whole(dm: BucketDataModule, index: int, wanted: Size, stage: Stage) -> Image.Image | None:
+def _whole(reader: SampleReader, index: int, wanted: Size) -> Image.Image | None:
     """The picture of a file; ``None`` if it cannot be decoded any more."""
-    manifest, config = dm.manifest_of(stage), dm.config
     try:
-        picture = decode(
-            manifest.read(index),
-            name=manifest.path(index),
-            wanted=wanted,
-            background=config.transform.background,
-            max_image_pixels=config.data.max_image_pixels,
-        )
-    except (DataError, OSError, ValueError):
+        picture = reader.whole(index, wanted)
+    except DecodeError:
         return None
     return Image.fromarray(picture.image.permute(1, 2, 0).contiguous().numpy())
 

@@ -17,7 +17,6 @@ from lit_buckets.export.folder import Journal
 from lit_buckets.export.images import CAPTION, Encoding, ImageWriter, suffix_of
 from lit_buckets.export.names import safe_name, unique_stems
 from lit_buckets.loader import as_it_is
-from lit_buckets.pixels.dataset import BucketDataset
 
 if TYPE_CHECKING:
     from lit_buckets.datamodule import BucketDataModule
@@ -111,8 +110,7 @@ def groups_of(dm: BucketDataModule, stage: Stage, folder: Path, encoding: Encodi
         Groups of the images that have a bucket, each in the order of the plan.
     """
     plan, manifest = dm.plan_of(stage), dm.manifest_of(stage)
-    dataset = dm.loader(stage, num_replicas=1, rank=0, num_workers=0).dataset
-    assert isinstance(dataset, BucketDataset)
+    dataset = dm.dataset(stage)
     paired = {k: kind for k, kind in dm.config.transform.paired.items() if k in manifest.columns}
     suffixes = [encoding.suffix, CAPTION, *(suffix_of(k, v, encoding) for k, v in paired.items())]
     rows = np.flatnonzero(plan.bucket_of >= 0)

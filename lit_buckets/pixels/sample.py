@@ -21,7 +21,7 @@ from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size, same_ratio
 from lit_buckets.headers import MAX_IMAGE_PIXELS
 from lit_buckets.keyed import uniforms
-from lit_buckets.pixels.decode import Colour, DecodeError, decode, unopened
+from lit_buckets.pixels.decode import Colour, Decoded, DecodeError, decode, unopened
 from lit_buckets.pixels.focus import FocusUnit, focus_boxes
 from lit_buckets.pixels.jpeg import Quality
 from lit_buckets.pixels.labels import decode_labels
@@ -149,11 +149,11 @@ class SampleReader:
             DecodeError: If the file or one of its paired images fails, or its size is no longer
                 the manifest's.
         """
-        path, original = self.manifest.path(index), self._original(index)
+        original = self._original(index)
         flip, *uniform = uniforms(key, 3).tolist()
         placement = self.placement(index, bucket, fit=fit, uniforms=uniform, flip=flip < self.flip)
         image = to_bucket(
-            self._decode(index, path, original, placement),
+            self._stored(index, placement.resized),
             placement,
             interpolation=self.interpolation,
             background=self.background,
@@ -164,7 +164,7 @@ class SampleReader:
             "original_size": original,
             "crop_top_left": placement.crop_top_left,
             "target_size": bucket,
-            "path": path,
+            "path": self.manifest.path(index),
             **{name: self.manifest.value(index, name) for name in self.manifest.columns},
         }
         if fit == "pad":
@@ -204,6 +204,27 @@ class SampleReader:
             flip=flip,
         )
 
+    def whole(self, index: int, wanted: Size) -> Decoded:
+        """The whole picture of an image, whatever size its file has now.
+
+        Args:
+            index: Row of the manifest.
+            wanted: Size that it will be resized to, in pixels; it is decoded not much larger than
+                that where its format allows it.
+
+        Returns:
+            The picture, and the size of the file.
+
+        Raises:
+            DecodeError: If the file fails.
+        """
+        path = self.manifest.path(index)
+        try:
+            content = self.manifest.read(index)
+        except (OSError, ValueError) as error:
+            raise unopened(path, error) from None
+        return self._decoded(content, path, wanted)
+
     def _original(self, index: int) -> Size:
         return Size(*self.manifest.sizes[index].tolist())
 
@@ -212,24 +233,23 @@ class SampleReader:
         given = [np.nan if value is None else value for value in values]
         return focus_boxes(given, self._original(index), self.focus_unit)
 
-    def _decode(self, index: int, path: str, original: Size, placement: Placement) -> Stored:
-        """The picture of a file, not much larger than its bucket where the format allows it."""
-        try:
-            content = self.manifest.read(index)
-        except (OSError, ValueError) as error:
-            raise unopened(path, error) from None
-        picture = decode(
+    def _stored(self, index: int, wanted: Size) -> Stored:
+        """The picture of an image that has the size that the manifest says."""
+        picture, original = self.whole(index, wanted), self._original(index)
+        if picture.original != original:
+            raise _changed(self.manifest.path(index), picture.original, original)
+        return picture.stored
+
+    def _decoded(self, content: bytes, name: str, wanted: Size) -> Decoded:
+        return decode(
             content,
-            name=path,
-            wanted=placement.resized,
+            name=name,
+            wanted=wanted,
             quality=self.quality,
             icc=self.icc,
             background=self.background,
             max_image_pixels=self.max_image_pixels,
         )
-        if picture.original != original:
-            raise _changed(path, picture.original, original)
-        return picture.stored
 
     # -- paired images ---------------------------------------------------------------------------
 
@@ -260,15 +280,7 @@ class SampleReader:
     def _paired_image(
         self, content: bytes, name: str, original: Size, placement: Placement
     ) -> torch.Tensor:
-        picture = decode(
-            content,
-            name=name,
-            wanted=placement.resized,
-            quality=self.quality,
-            icc=self.icc,
-            background=self.background,
-            max_image_pixels=self.max_image_pixels,
-        )
+        picture = self._decoded(content, name, placement.resized)
         _check_ratio(picture.original, original)
         return Image(
             to_bucket(

@@ -119,7 +119,7 @@ def page(
     lists = listings(manifest, sampler, fates, loss.values)
     curve = curve_of(loss, plan)
     buckets = facts.bucket_sums(sampler, loss.values)
-    worst = greatest_losses(manifest, plan, loss.values, thumbnails, reader)
+    worst = greatest_losses(plan, loss.values, thumbnails, reader)
     return _render(
         name=name,
         images=len(manifest),

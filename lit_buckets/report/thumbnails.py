@@ -11,8 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lit_buckets.geometry import Size
-from lit_buckets.manifest import Manifest
-from lit_buckets.pixels.decode import DecodeError, decode, unopened
+from lit_buckets.pixels.decode import DecodeError
 from lit_buckets.pixels.sample import SampleReader
 from lit_buckets.placement import Placement
 from lit_buckets.plan import BucketPlan
@@ -62,12 +61,11 @@ class Thumbnail(NamedTuple):
 
 
 def greatest_losses(
-    manifest: Manifest, plan: BucketPlan, losses: FloatArray, count: int, reader: SampleReader
+    plan: BucketPlan, losses: FloatArray, count: int, reader: SampleReader
 ) -> list[Thumbnail]:
     """Thumbnails of the images that lose most, from the worst on.
 
     Args:
-        manifest: The images.
         plan: What becomes of them.
         losses: (N,) what each row of the plan loses to its bucket.
         count: At most so many; images that lose nothing are never among them.
@@ -84,7 +82,7 @@ def greatest_losses(
         bucket = Size(*plan.bucket_sizes[plan.bucket_of[row]].tolist())
         placement = reader.placement(image, bucket, fit=plan.fit)
         try:
-            picture, reason = _picture(manifest, image, original, reader), ""
+            picture, reason = _picture(image, original, reader), ""
         except DecodeError as error:
             picture, reason = "", error.reason
         loss = float(losses[row])
@@ -92,24 +90,14 @@ def greatest_losses(
     return found
 
 
-def _picture(manifest: Manifest, image: int, original: Size, reader: SampleReader) -> str:
+def _picture(image: int, original: Size, reader: SampleReader) -> str:
     """The whole image, small, as a ``data:`` URI."""
-    path = manifest.path(image)
     scale = _SIDE / max(original)
     small = Size(*(max(1, round(side * scale)) for side in original))
-    try:
-        content = manifest.read(image)
-    except (OSError, ValueError) as error:
-        raise unopened(path, error) from None
-    decoded = decode(
-        content,
-        name=path,
-        wanted=small,
-        background=reader.background,
-        max_image_pixels=reader.max_image_pixels,
-    )
+    decoded = reader.whole(image, small)
     if decoded.original != original:
         found = "x".join(map(str, decoded.original))
+        path = reader.manifest.path(image)
         raise DecodeError.of(path, f"changed since it was sized: it is {found} pixels now")
     whole = Image.fromarray(decoded.image.permute(1, 2, 0).contiguous().numpy())
     file = io.BytesIO()
