@@ -10,6 +10,7 @@ for what a file holds, and Pillow's ``MAX_IMAGE_PIXELS`` is neither asked nor ch
 """
 
 from lit_buckets.headers.content import Content, FileContent, MemoryContent
+from lit_buckets.headers.exif import ORIENTATION, TURNED
 from lit_buckets.headers.files import (
     MAX_CAPTION,
     FileRead,
@@ -33,7 +34,9 @@ __all__ = [
     "FORMATS",
     "MAX_CAPTION",
     "MAX_IMAGE_PIXELS",
+    "ORIENTATION",
     "SUFFIXES",
+    "TURNED",
     "UNOPENED",
     "Content",
     "Demands",

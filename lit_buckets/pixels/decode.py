@@ -25,16 +25,13 @@ from torchvision import io as vision
 
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
-from lit_buckets.headers import MAX_IMAGE_PIXELS, UNOPENED, open_image
+from lit_buckets.headers import MAX_IMAGE_PIXELS, ORIENTATION, TURNED, UNOPENED, open_image
 from lit_buckets.pixels.colour import Colour, as_tensor, over_background, profile_of
 from lit_buckets.pixels.depth import mend_transparency
 from lit_buckets.pixels.jpeg import Quality, decode_jpeg, eighths
 from lit_buckets.pixels.stored import Stored
 
-__all__ = ["Colour", "DecodeError", "Decoded", "decode", "unopened"]
-
-_ORIENTATION = 0x0112
-_TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
+__all__ = ["Colour", "DecodeError", "Decoded", "check_size", "decode", "unopened"]
 
 
 class DecodeError(DataError):
@@ -139,6 +136,16 @@ def _open(content: bytes, name: str, max_image_pixels: int) -> Image.Image:
     if not content:
         raise DecodeError.of(name, "empty: 0 bytes")
     image = open_image(io.BytesIO(content), Path(name).suffix)
+    check_size(image, name, max_image_pixels)
+    return image
+
+
+def check_size(image: Image.Image, name: str, max_image_pixels: int) -> None:
+    """Refuse an image that is too large, before its pixels are decoded.
+
+    Raises:
+        DecodeError: If it has more pixels than that.
+    """
     width, height = image.size
     if height * width > max_image_pixels:
         raise DecodeError.of(
@@ -146,7 +153,6 @@ def _open(content: bytes, name: str, max_image_pixels: int) -> Image.Image:
             f"too many pixels: height {height:,} x width {width:,} = {height * width:,} "
             f"exceed max_image_pixels={max_image_pixels:,}",
         )
-    return image
 
 
 def _decode(
@@ -208,13 +214,13 @@ def _size_of(image: Image.Image) -> Size:
 
 def _turned(size: Size, orientation: int) -> Size:
     """From the stored size to the displayed one, or back."""
-    return Size(size.width, size.height) if orientation in _TURNED else size
+    return Size(size.width, size.height) if orientation in TURNED else size
 
 
 def _orientation_of(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or it is broken."""
     try:
-        orientation = image.getexif().get(_ORIENTATION)
+        orientation = image.getexif().get(ORIENTATION)
     except Exception:  # broken EXIF: displayed as stored
         return 1
     # compared, not looked up: broken files hold fractions and lists here

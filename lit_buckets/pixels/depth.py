@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-__all__ = ["deep_grey", "is_deep", "mend_transparency"]
+__all__ = ["PNG_DEPTHS", "deep_grey", "is_deep", "mend_transparency"]
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0102, 0x0106
-_PNG_DEPTHS = {"1": 255, "L;2": 85, "L;4": 17}  # what Pillow multiplies shades of few bits by
+#: What Pillow multiplies shades of few bits by, by its name of how a PNG holds them.
+PNG_DEPTHS = {"1": 255, "L;2": 85, "L;4": 17}
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -55,8 +56,8 @@ def mend_transparency(image: Image.Image) -> None:
     if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
         return
     raw = image.tile[0][3]
-    if isinstance(transparent, int) and raw in _PNG_DEPTHS:
-        image.info["transparency"] = min(transparent * _PNG_DEPTHS[raw], 255)
+    if isinstance(transparent, int) and raw in PNG_DEPTHS:
+        image.info["transparency"] = min(transparent * PNG_DEPTHS[raw], 255)
     elif isinstance(transparent, tuple) and raw == "RGB;16B":
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
 

@@ -10,13 +10,13 @@ import torch
 from PIL import Image, ImageOps
 
 from lit_buckets.headers import MAX_IMAGE_PIXELS, open_image
-from lit_buckets.pixels.decode import DecodeError
+from lit_buckets.pixels.decode import DecodeError, check_size
+from lit_buckets.pixels.depth import PNG_DEPTHS
 
 __all__ = ["decode_labels"]
 
 _MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
 _LOSSY = ("JPEG", "MPO")
-_SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of few bits by
 
 
 def decode_labels(
@@ -41,13 +41,7 @@ def decode_labels(
     """
     try:
         with open_image(io.BytesIO(content), Path(name).suffix) as image:
-            height, width = image.height, image.width
-            if height * width > max_image_pixels:
-                raise DecodeError.of(
-                    name,
-                    f"too many pixels: height {height:,} x width {width:,} = {height * width:,} "
-                    f"exceed max_image_pixels={max_image_pixels:,}",
-                )
+            check_size(image, name, max_image_pixels)
             return _labels(image, name)
     except DecodeError:
         raise
@@ -69,7 +63,7 @@ def _labels(image: Image.Image, name: str) -> torch.Tensor:
 
 def _scale(image: Image.Image) -> int:
     """What the values will have been multiplied by; to be called before loading."""
-    if not getattr(image, "tile", None):
+    if image.mode == "1" or not getattr(image, "tile", None):
         return 1
     raw = image.tile[0][3]  # type: ignore[attr-defined]
-    return _SCALED.get(raw[0] if isinstance(raw, tuple) else raw, 1)
+    return PNG_DEPTHS.get(raw[0] if isinstance(raw, tuple) else raw, 1)
