@@ -7,10 +7,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["FORMATS", "SUFFIXES", "TGA_SUFFIXES", "UNREADABLE_SUFFIXES", "UnusualError", "quiet"]
+__all__ = [
+    "FORMATS",
+    "MAX_METADATA",
+    "SUFFIXES",
+    "TGA_SUFFIXES",
+    "UNREADABLE_SUFFIXES",
+    "UnusualError",
+    "quiet",
+]
 
 #: Pillow's names of the formats that are read: those that decode without another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+
+#: Bytes beyond which metadata are no header but an attack.
+MAX_METADATA = 16 * 2**20
 
 #: TGA has no magic number, so its reader would take some files that are no image at all.
 TGA_SUFFIXES = frozenset({".tga", ".icb", ".vda", ".vst"})

@@ -25,8 +25,13 @@ from PIL import (  # each registers its format
 
 from lit_buckets.headers.content import Content, ContentFile
 from lit_buckets.headers.exif import ORIENTATION, TURNED
-from lit_buckets.headers.formats import FORMATS, TGA_SUFFIXES, UNREADABLE_SUFFIXES
-from lit_buckets.headers.png import MAGIC, MAX_METADATA, METADATA, chunks_after_pixels
+from lit_buckets.headers.formats import (
+    FORMATS,
+    MAX_METADATA,
+    TGA_SUFFIXES,
+    UNREADABLE_SUFFIXES,
+)
+from lit_buckets.headers.png import MAGIC, METADATA, chunks_after_pixels
 
 __all__ = ["decoded_size", "identify", "open_image", "pillow_size"]
 
@@ -34,7 +39,6 @@ __all__ = ["decoded_size", "identify", "open_image", "pillow_size"]
 _Info: TypeAlias = "dict[str | tuple[int, int], object]"
 
 _TGA = TgaImagePlugin.TgaImageFile.format
-_MAX_HEADER = 16 * 2**20  # bytes; metadata beyond this is no header but an attack
 # read from first to last by Pillow, or with tags of any length: no limit on bytes
 _READ_WHOLE = frozenset({"WEBP", "AVIF", "TIFF"})
 
@@ -100,7 +104,7 @@ def pillow_size(content: Content, name: str) -> tuple[int, int]:
     Raises:
         Exception: Whatever Pillow raises on a broken header.
     """
-    limit = float("inf") if name in _READ_WHOLE else _MAX_HEADER
+    limit = float("inf") if name in _READ_WHOLE else MAX_METADATA
     image = _open_as(name, io.BufferedReader(ContentFile(content, limit)))
     width, height = image.size
     if isinstance(image, PngImagePlugin.PngImageFile):

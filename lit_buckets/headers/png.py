@@ -15,14 +15,13 @@ from lit_buckets.headers.content import Content, MemoryContent
 from lit_buckets.headers.exif import TURNED, find_orientation
 from lit_buckets.headers.formats import UnusualError
 
-__all__ = ["MAGIC", "MAX_METADATA", "METADATA", "chunks_after_pixels", "png_size"]
+__all__ = ["MAGIC", "METADATA", "chunks_after_pixels", "png_size"]
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 _PIECE = 4096  # bytes that are read at once
 _MOST_EARLY = 500  # chunks before the pixels
 _LONGEST = 2**16  # bytes of a chunk that is looked into
 _MOST_CHUNKS = 2**17
-MAX_METADATA = 16 * 2**20  # bytes of one chunk
 _MAX_PROFILE = 2**20  # bytes of a profile, unpacked
 _FEW_CHUNKS = 32  # so many are walked through, one read for each
 _TAIL = 2**14  # bytes

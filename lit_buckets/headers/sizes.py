@@ -154,21 +154,22 @@ def _unopened(error: OSError | ValueError) -> Header:
 
 def _check(height: int, width: int, demands: Demands) -> None:
     short, long = (height, width) if height < width else (width, height)
-    size = f"height {height:,} x width {width:,}"
     if short * long > demands.max_image_pixels:
         raise _RefusedError(
-            f"too many pixels: {size} = {height * width:,} "
+            f"too many pixels: {_told(height, width)} = {height * width:,} "
             f"exceed max_image_pixels={demands.max_image_pixels:,}"
         )
     if short < demands.min_image_side:
-        raise _RefusedError(f"too small: {size}; min_image_side={demands.min_image_side:,}")
+        raise _RefusedError(
+            f"too small: {_told(height, width)}; min_image_side={demands.min_image_side:,}"
+        )
     if demands.max_image_ratio is not None and long > short * demands.max_image_ratio:
         raise _RefusedError(
-            f"too long: {size}, a ratio of {long / short:.4g}; "
+            f"too long: {_told(height, width)}, a ratio of {long / short:.4g}; "
             f"max_image_ratio={demands.max_image_ratio:g}"
         )
     if long > _MAX_SIDE:
-        raise _RefusedError(f"too long: {size}; no side may exceed {_MAX_SIDE:,}")
+        raise _RefusedError(f"too long: {_told(height, width)}; no side may exceed {_MAX_SIDE:,}")
 
 
 def _measure(content: Content, name: str) -> _Size:
@@ -226,6 +227,10 @@ def _decode(content: Content, name: str, size: _Size) -> None:
             f"does not decode: to height {height:,} x width {width:,} instead of "
             f"{size[0]:,} x {size[1]:,}"
         )
+
+
+def _told(height: int, width: int) -> str:
+    return f"height {height:,} x width {width:,}"
 
 
 def _suffix(name: str) -> str:

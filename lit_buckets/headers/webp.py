@@ -6,11 +6,10 @@ import struct
 
 from lit_buckets.headers.content import Content
 from lit_buckets.headers.exif import ABSENT, TURNED, find_in_xmp, find_orientation
-from lit_buckets.headers.formats import UnusualError
+from lit_buckets.headers.formats import MAX_METADATA, UnusualError
 
 __all__ = ["webp_size"]
 
-_MAX_METADATA = 16 * 2**20  # bytes of one chunk
 _MOST_CHUNKS = 2**17
 _EXIF = b"Exif\0\0"  # some writers put it before the data
 
@@ -54,7 +53,7 @@ def _is_turned(content: Content, head: bytes) -> bool:
         if found.keys() == wanted or at + 8 > end:
             break
         kind, size = struct.unpack("<4sI", content.pread(at, 8))
-        if kind in wanted - found.keys() and size <= _MAX_METADATA:
+        if kind in wanted - found.keys() and size <= MAX_METADATA:
             found[kind] = content.pread(at + 8, size)
         at += 8 + size + size % 2
     if found.keys() != wanted:
