@@ -6,15 +6,10 @@ from math import gcd, isqrt
 
 from lit_buckets.config.schema import BatchesConfig, BucketsConfig, TransformConfig
 from lit_buckets.config.text import problem
+from lit_buckets.manifest import BATCH_FIELDS
 from lit_buckets.plan.shapes import published
 
 __all__ = ["check_batches", "check_buckets", "check_transform"]
-
-# what batches hold whatever the columns of a table; no column may take its place
-_FIELDS = (
-    *("image", "mask", "caption", "index", "path", "valid"),
-    *("original_size", "crop_top_left", "target_size"),
-)
 
 
 def check_buckets(buckets: BucketsConfig) -> None:
@@ -133,7 +128,7 @@ def check_transform(transform: TransformConfig, buckets: BucketsConfig) -> None:
         raise problem("transform.crop", transform.crop, rule, numbers, "Set transform.crop=center.")
     _check_focus(transform)
     for column in transform.paired:
-        if column in _FIELDS:
+        if column in BATCH_FIELDS:
             rule, numbers = "must not take the place of another field", f"a batch has its {column}"
             fix = "Rename the column."
             raise problem("transform.paired", dict(transform.paired), rule, numbers, fix)

@@ -36,7 +36,7 @@ Each part imports only from those before it:
 5. ``manifest``: the manifest itself.
 """
 
-from lit_buckets.manifest.columns import SCHEMA, hash_strings
+from lit_buckets.manifest.columns import BATCH_FIELDS, SCHEMA, hash_strings
 from lit_buckets.manifest.files import (
     Failure,
     read_failures,
@@ -48,6 +48,7 @@ from lit_buckets.manifest.manifest import Manifest, Refused
 from lit_buckets.manifest.mapped import VERSION, ManifestError
 
 __all__ = [
+    "BATCH_FIELDS",
     "SCHEMA",
     "VERSION",
     "Failure",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["SCHEMA", "as_batch", "fingerprint", "hash_strings"]
+__all__ = ["BATCH_FIELDS", "SCHEMA", "as_batch", "fingerprint", "hash_strings"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -33,6 +33,11 @@ SCHEMA = pa.schema(
         pa.field("caption_mtime_ns", pa.int64(), nullable=False),
         pa.field("reason", pa.large_string(), nullable=False),
     ]
+)
+#: What batches hold whatever the further columns: none of these may take such a name.
+BATCH_FIELDS = (
+    *("image", "mask", "caption", "index", "path", "valid"),
+    *("original_size", "crop_top_left", "target_size"),
 )
 _DEFAULTS: Mapping[str, Any] = {
     "source": 0,

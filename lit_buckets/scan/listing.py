@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from lit_buckets.errors import DataError
 from lit_buckets.headers import SUFFIXES
-from lit_buckets.manifest import SCHEMA
+from lit_buckets.manifest import BATCH_FIELDS, SCHEMA
 from lit_buckets.scan.progress import Progress
 from lit_buckets.sources import LISTED, NO_CAPTION, Container, Earlier, FolderSource, Source
 from lit_buckets.storage import is_remote
@@ -20,13 +20,8 @@ __all__ = ["CAPTION_UNREAD", "NO_CAPTION", "RESERVED", "Listing", "list_sources"
 
 #: In place of a caption file's time of change, where it could not be read.
 CAPTION_UNREAD = -2
-
-
 #: Names that no further column may have: the batches' own keys, and the manifest's columns.
-RESERVED = frozenset(
-    {"image", "caption", "index", "original_size", "crop_top_left", "target_size", "valid", "mask"}
-    | {*SCHEMA.names}
-)
+RESERVED = frozenset({*BATCH_FIELDS, *SCHEMA.names})
 
 _DEFAULTS: dict[str, Any] = {
     "bytes": 0,
