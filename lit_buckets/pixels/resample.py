@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-__all__ = ["Interpolation", "Span", "resample"]
+__all__ = ["Interpolation", "Part", "resample"]
 
 Interpolation = Literal["bicubic", "bilinear", "lanczos", "area", "nearest"]
 
@@ -30,7 +30,7 @@ _KERNELS = {name: getattr(torch.ops.aten, f"_upsample_{name}2d_aa", None) for na
 
 
 @dataclass(frozen=True)
-class Span:
+class Part:
     """A part of a resized side."""
 
     length: int  #: stored pixels
@@ -45,7 +45,7 @@ class Span:
 
 
 def resample(
-    pixels: torch.Tensor, rows: Span, columns: Span, interpolation: Interpolation
+    pixels: torch.Tensor, rows: Part, columns: Part, interpolation: Interpolation
 ) -> torch.Tensor:
     """Resize pixels and keep a part of the result.
 
@@ -71,7 +71,7 @@ def resample(
 
 
 def _in_torch(
-    pixels: torch.Tensor, rows: Span, columns: Span, kernel: Any, reach: int
+    pixels: torch.Tensor, rows: Part, columns: Part, kernel: Any, reach: int
 ) -> torch.Tensor:
     """Resize with torch's kernels, which lay the first resized pixel at the first stored one.
 
@@ -99,7 +99,7 @@ def _in_torch(
     return part.narrow(1, first_row, rows.count).narrow(2, first_column, columns.count)
 
 
-def _in_pillow(pixels: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+def _in_pillow(pixels: torch.Tensor, rows: Part, columns: Part) -> torch.Tensor:
     """Lanczos with Pillow, which begins between two pixels if it must."""
     (top, bottom), (left, right) = _needed(rows, 3), _needed(columns, 3)
     needed = pixels[:, top:bottom, left:right].permute(1, 2, 0).numpy()
@@ -111,7 +111,7 @@ def _in_pillow(pixels: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
 
 
 def _lanczos(
-    plane: npt.NDArray[np.uint8], rows: Span, columns: Span, top: int, left: int
+    plane: npt.NDArray[np.uint8], rows: Part, columns: Part, top: int, left: int
 ) -> npt.NDArray[np.uint8]:
     """Columns first, whatever the part: values are bytes in between, so the order tells."""
     image = Image.fromarray(np.ascontiguousarray(plane))
@@ -125,28 +125,28 @@ def _lanczos(
     return np.array(image)
 
 
-def _area(pixels: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+def _area(pixels: torch.Tensor, rows: Part, columns: Part) -> torch.Tensor:
     """Means over what each resized pixel covers, exact but for rounding at the end."""
     sums = _covered(_covered(pixels, rows, 1, torch.int32), columns, 2, torch.int64)
     covered = rows.step.numerator * columns.step.numerator
     return ((2 * sums + covered) // (2 * covered)).to(torch.uint8)
 
 
-def _covered(values: torch.Tensor, span: Span, axis: int, dtype: torch.dtype) -> torch.Tensor:
+def _covered(values: torch.Tensor, part: Part, axis: int, dtype: torch.dtype) -> torch.Tensor:
     """Sums over the stretches of one side, in stored pixels split by the step's denominator.
 
     Args:
         values: Integers.
-        span: What is asked for of the side.
+        part: What is asked for of the side.
         axis: Which side.
         dtype: Integers that hold the sum of a whole side.
 
     Returns:
-        int64, ``span.count`` long on that axis.
+        int64, ``part.count`` long on that axis.
     """
-    begin, end = _needed(span, 0)
-    split = span.step.denominator
-    places = torch.arange(span.first, span.first + span.count + 1) * span.step.numerator
+    begin, end = _needed(part, 0)
+    split = part.step.denominator
+    places = torch.arange(part.first, part.first + part.count + 1) * part.step.numerator
     whole, rest = torch.div(places, split, rounding_mode="floor") - begin, places % split
     values = values.narrow(axis, begin, end - begin).transpose(axis, -1)
     before = functional.pad(values.cumsum(-1, dtype=dtype), (1, 1))  # the 0 after it counts 0 times
@@ -154,19 +154,19 @@ def _covered(values: torch.Tensor, span: Span, axis: int, dtype: torch.dtype) ->
     return sums.diff(dim=-1).transpose(axis, -1)
 
 
-def _nearest(span: Span) -> torch.Tensor:
+def _nearest(part: Part) -> torch.Tensor:
     """Which stored pixel lies at the middle of each resized one."""
-    middles = 2 * torch.arange(span.first, span.first + span.count) + 1
-    return (middles * span.step.numerator // (2 * span.step.denominator)).clamp(max=span.length - 1)
+    middles = 2 * torch.arange(part.first, part.first + part.count) + 1
+    return (middles * part.step.numerator // (2 * part.step.denominator)).clamp(max=part.length - 1)
 
 
-def _cut(pixels: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+def _cut(pixels: torch.Tensor, rows: Part, columns: Part) -> torch.Tensor:
     return pixels.narrow(1, rows.first, rows.count).narrow(2, columns.first, columns.count)
 
 
-def _needed(span: Span, reach: int) -> tuple[int, int]:
+def _needed(part: Part, reach: int) -> tuple[int, int]:
     """First stored pixel that the part depends on, and the first after it that it does not."""
-    margin = ceil(reach * max(span.step, Fraction(1))) + 1
-    begin = floor(span.step * span.first) - margin
-    end = ceil(span.step * (span.first + span.count)) + margin
-    return max(begin, 0), min(end, span.length)
+    margin = ceil(reach * max(part.step, Fraction(1))) + 1
+    begin = floor(part.step * part.first) - margin
+    end = ceil(part.step * (part.first + part.count)) + margin
+    return max(begin, 0), min(end, part.length)

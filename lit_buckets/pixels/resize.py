@@ -64,5 +64,5 @@ def resize_crop(
             f"picture of {resized.height}x{resized.width} pixels."
         )
     stored = image if isinstance(image, Stored) else Stored.whole(image)
-    rows, columns = stored.spans(resized, offset, crop)
+    rows, columns = stored.parts(resized, offset, crop)
     return stored.finished(resample(stored.pixels, rows, columns, interpolation))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from lit_buckets.geometry import Offset, Size
-from lit_buckets.pixels.resample import Span
+from lit_buckets.pixels.resample import Part
 
 __all__ = ["Stored"]
 
@@ -50,7 +50,7 @@ class Stored(NamedTuple):
         """All of its pixels in sRGB as they are displayed."""
         return self.finished(self.pixels)
 
-    def spans(self, resized: Size, offset: Offset, crop: Size) -> tuple[Span, Span]:
+    def parts(self, resized: Size, offset: Offset, crop: Size) -> tuple[Part, Part]:
         """Where a part of the resized picture lies along the stored rows and columns.
 
         Args:
@@ -66,7 +66,7 @@ class Stored(NamedTuple):
         if mirrored[2]:
             sides.reverse()
         rows, columns = (
-            Span(length, Fraction(extent) / whole, whole - first - count if flip else first, count)
+            Part(length, Fraction(extent) / whole, whole - first - count if flip else first, count)
             for length, extent, flip, (whole, first, count) in zip(
                 self.pixels.shape[-2:], self.extent, mirrored, sides, strict=False
             )
