@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import paint
 from job import Recorder, every_step, trainer_of
+from PIL import Image
 
 from lit_buckets import BucketDataModule, ConfigError, DataError, ResumeError
 
@@ -308,6 +310,46 @@ def test_a_changed_dataset_is_refused_or_accepted(images, cache, uninterrupted, 
     rest = fit(config, tmp_path, checkpoint=checkpoint, max_epochs=2)
     for epoch in range(2):
         assert images_of([r for r in rest if r["epoch"] == epoch]) == Counter(range(IMAGES))
+
+
+def touched(folder: Path) -> None:
+    os.utime(folder / "image_0002.png", ns=(1, 1))
+
+
+def added(folder: Path) -> None:
+    shutil.copy(folder / "image_0001.png", folder / "image_9999.png")
+
+
+def removed(folder: Path) -> None:
+    (folder / "image_0002.png").unlink()
+
+
+def renamed(folder: Path) -> None:
+    (folder / "image_0002.png").rename(folder / "other.png")
+
+
+def of_another_size(folder: Path) -> None:
+    Image.new("RGB", (77, 55)).save(folder / "image_0002.png")
+
+
+@pytest.mark.parametrize("change", [touched, added, removed, renamed, of_another_size])
+def test_files_that_changed_since_the_checkpoint(tmp_path, change):
+    folder = paint(tmp_path / "images", 20)
+    config = config_of(folder, tmp_path / "cache")
+    whole = fit(config, tmp_path, keep=True, max_epochs=2)
+    checkpoint = tmp_path / "checkpoints" / "step=3.ckpt"
+    change(folder)
+    if change is touched:  # the same images: the run goes on
+        rest = fit(config, tmp_path / "rest", checkpoint=checkpoint, max_epochs=2)
+        assert content(rest) == content(whole[3:])
+        return
+    with pytest.raises(ResumeError, match=r"its dataset is .*on_change=restart_epoch"):
+        fit(config, tmp_path / "rest", checkpoint=checkpoint, max_epochs=2)
+    config["batches"]["on_change"] = "restart_epoch"
+    rest = fit(config, tmp_path / "rest", checkpoint=checkpoint, max_epochs=2)
+    images = len(list(folder.iterdir()))
+    for epoch in range(2):
+        assert images_of([r for r in rest if r["epoch"] == epoch]) == Counter(range(images))
 
 
 # -- the Trainer's switches ----------------------------------------------------------------------
