@@ -29,7 +29,7 @@ from PIL import Image
 
 from lit_buckets import Manifest, scan
 from lit_buckets.headers import Demands, Job, quiet
-from lit_buckets.scan.readers import BATCH, read_in_order
+from lit_buckets.scan.readers import batch_size, read_in_order
 
 PASSES = 5
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
@@ -85,8 +85,9 @@ def with_pillow(paths: list[str]) -> np.ndarray:
 
 def with_ours(paths: list[str], workers: int) -> np.ndarray:
     """The same as the setup pass finds them."""
+    size = batch_size(len(paths), Demands())
     batches = (
-        [Job(path, "") for path in paths[low : low + BATCH]] for low in range(0, len(paths), BATCH)
+        [Job(path, "") for path in paths[low : low + size]] for low in range(0, len(paths), size)
     )
     answers = read_in_order(batches, files=len(paths), demands=Demands(), workers=workers)
     return np.concatenate([np.array(answer[:2]).T for answer in answers])

@@ -31,7 +31,7 @@ from lit_buckets.headers import (
     read_header_from,
 )
 from lit_buckets.headers import png as png_headers
-from lit_buckets.scan import readers
+from lit_buckets.scan import helpers
 
 SHARED = Path(__file__).parents[2] / "shared"
 PACKAGE = Path(png_headers.__file__).parents[1]
@@ -412,7 +412,7 @@ def test_files_in_order_of_the_jobs(tmp_path):
 
 
 def test_helper_processes_load_nothing_but_pillow():
-    program = readers._PROGRAM + (
+    program = helpers._PROGRAM + (
         "loaded = {name.split('.')[0] for name in sys.modules}\n"
         "assert not {'numpy', 'torch', 'pyarrow', 'lightning'} & loaded, loaded\n"
     )

@@ -16,6 +16,7 @@ from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import Demands, Job, MemoryContent, read_files, read_header_from
 from lit_buckets.manifest import Manifest
 from lit_buckets.scan import readers, reading, scan
+from lit_buckets.scan.helpers import Helper
 
 
 def encoded(suffix: str, height: int, width: int) -> bytes:
@@ -164,16 +165,16 @@ def test_verify_in_threads_and_processes(photos, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(readers, "_PROCESSES_FROM_DECODED", 1000)
         threads = scan(photos, cache_dir=tmp_path / "c2", verify=True, workers=2)
-    started: list[object] = []
+    started: list[Helper] = []
 
-    class Noted(readers._Helper):
-        def __init__(self) -> None:
+    class Noted(Helper):
+        def __init__(self):
             super().__init__()
             started.append(self)
 
-    monkeypatch.setattr(readers, "_Helper", Noted)
+    monkeypatch.setattr(readers, "Helper", Noted)
     processes = scan(photos, cache_dir=tmp_path / "c3", verify=True, workers=2)
-    assert len(started) == 1  # the other worker is this process
+    assert len(started) == 1  # this process is the other one
     assert alone.all_rows.equals(threads.all_rows)
     assert alone.all_rows.equals(processes.all_rows)
     assert len(alone) == 43

@@ -19,7 +19,7 @@ from PIL import Image
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import Job
 from lit_buckets.manifest import Failure, Manifest, read_failures
-from lit_buckets.scan import manifest_file, readers, reading, scan
+from lit_buckets.scan import helpers, manifest_file, readers, reading, scan
 from lit_buckets.scan.progress import Progress
 from lit_buckets.sources import Block, FolderSource, Run, Source, as_blocks
 
@@ -620,13 +620,13 @@ def test_threads_and_processes_find_the_same(tmp_path, monkeypatch):
     assert alone[-1]["reason"]
     assert table_of(scan(root, cache_dir=tmp_path / "c2", workers=3)) == alone
     monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
-    monkeypatch.setattr(readers, "_Helper", helper := CountedHelper)
+    monkeypatch.setattr(readers, "Helper", helper := CountedHelper)
     assert table_of(scan(root, cache_dir=tmp_path / "c3", workers=2)) == alone
     assert helper.answers >= 1
     assert not helper.running()
 
 
-class CountedHelper(readers._Helper):
+class CountedHelper(helpers.Helper):
     answers = 0
     processes: list[subprocess.Popen[bytes]] = []  # noqa: RUF012
 
@@ -634,8 +634,8 @@ class CountedHelper(readers._Helper):
         super().__init__()
         self.processes.append(self._process)
 
-    def answer(self):
-        answer = super().answer()
+    def answer(self, count):
+        answer = super().answer(count)
         CountedHelper.answers += answer is not None
         return answer
 
@@ -648,7 +648,7 @@ class CountedHelper(readers._Helper):
 def test_helpers_that_die_are_made_up_for(tmp_path, monkeypatch, program):
     root = many(tmp_path / "p")
     monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
-    monkeypatch.setattr(readers, "_PROGRAM", program)
+    monkeypatch.setattr(helpers, "_PROGRAM", program)
     assert len(scan(root, cache_dir=tmp_path / "c", workers=2)) == 300
 
 
@@ -663,7 +663,7 @@ def test_no_helper_without_a_python_to_start(tmp_path, monkeypatch):
 def test_an_error_in_between_ends_all_helpers(tmp_path, monkeypatch):
     root = many(tmp_path / "p")
     monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
-    monkeypatch.setattr(readers, "_Helper", CountedHelper)
+    monkeypatch.setattr(readers, "Helper", CountedHelper)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

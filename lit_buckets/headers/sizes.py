@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from lit_buckets.headers.content import Content, FileContent
@@ -77,7 +77,7 @@ class Header(NamedTuple):
     refused: str = ""
 
 
-def read_header(path: str | Path, demands: Demands = _USUAL) -> Header:
+def read_header(path: str | os.PathLike[str], demands: Demands = _USUAL) -> Header:
     """Displayed size of an image file, from its headers.
 
     A file whose pixels are cut short or broken is noticed only if `demands` ask for that.
@@ -94,7 +94,7 @@ def read_header(path: str | Path, demands: Demands = _USUAL) -> Header:
         'cannot be opened: No such file or directory'
     """
     with quiet():
-        return read_quietly(str(path), demands)
+        return read_quietly(os.fspath(path), demands)
 
 
 def read_header_from(content: Content, demands: Demands = _USUAL, *, suffix: str = "") -> Header:

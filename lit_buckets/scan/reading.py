@@ -16,7 +16,7 @@ from lit_buckets.manifest import SCHEMA
 from lit_buckets.scan.changes import IntArray, Todo
 from lit_buckets.scan.far import FAR_BATCH, read_far
 from lit_buckets.scan.progress import Progress
-from lit_buckets.scan.readers import BATCH, DECODED, Answer, read_in_order
+from lit_buckets.scan.readers import Answer, batch_size, read_in_order
 from lit_buckets.sources import BLOCK, Source
 from lit_buckets.storage import is_remote, joined
 
@@ -69,7 +69,7 @@ def _read(
             jobs = _jobs(listing, todo, source, rows, FAR_BATCH)
             yield from read_far(jobs, demands=demands)
         else:
-            size = DECODED if demands.decodes else BATCH
+            size = batch_size(len(rows), demands)
             jobs = _jobs(listing, todo, source, rows, size)
             yield from read_in_order(jobs, files=len(rows), demands=demands, workers=workers)
 
