@@ -136,7 +136,7 @@ def headers(paths: list[str]) -> None:
     print(f"-- sizes of {len(paths):,} files, equal in all three")
     report("Image.open and EXIF, a loop on one core", pillow, len(paths), pillow)
     report("headers, one core", one, len(paths), pillow)
-    report("headers, two helper processes", two, len(paths), pillow)
+    report("headers, two processes", two, len(paths), pillow)
     print(f"two cores against one: {one / two:.2f}x")
 
 
@@ -152,7 +152,7 @@ def starts(root: str, cache: Path, files: int) -> None:
     bare, second = compare(lambda: walk(root), lambda: scan(root, cache_dir=cache, progress=False))
     print("-- the whole setup pass: listing, reading, writing the manifest")
     report("first start, one core", one, files, one)
-    report("first start, two helper processes", two, files, one)
+    report("first start, two processes", two, files, one)
     report("os.scandir and stat, a loop", bare, files, bare)
     report("second start, nothing changed", second, files, bare)
     print(f"second start: {second / bare:.2f} times the bare walk")
