@@ -65,6 +65,7 @@ def link(images: list[Path], root: Path, files: int) -> list[str]:
             path.parent.mkdir(parents=True)
         os.link(image, path)
         paths.append(str(path))
+    os.sync()  # or the system writes the folders down while the passes are measured
     return paths
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import struct
 import subprocess
@@ -416,8 +415,7 @@ def test_helper_processes_load_nothing_but_pillow():
         "loaded = {name.split('.')[0] for name in sys.modules}\n"
         "assert not {'numpy', 'torch', 'pyarrow', 'lightning'} & loaded, loaded\n"
     )
-    paths = json.dumps([str(PACKAGE), sys.path])
-    command = [sys.executable, "-c", program, paths]
+    command = [sys.executable, "-c", program, str(PACKAGE), *sys.path]
     subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
 
 

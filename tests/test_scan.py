@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.headers import Job
+from lit_buckets.headers import Demands, Job
 from lit_buckets.manifest import Failure, Manifest, read_failures
 from lit_buckets.scan import helpers, manifest_file, readers, reading, scan
 from lit_buckets.scan.progress import Progress
@@ -634,8 +635,8 @@ class CountedHelper(helpers.Helper):
         super().__init__()
         self.processes.append(self._process)
 
-    def answer(self, count):
-        answer = super().answer(count)
+    def answer(self):
+        answer = super().answer()
         CountedHelper.answers += answer is not None
         return answer
 
@@ -644,12 +645,46 @@ class CountedHelper(helpers.Helper):
         return any(process.poll() is None for process in cls.processes)
 
 
-@pytest.mark.parametrize("program", ["raise SystemExit", "print('no json'); input()"])
+@pytest.mark.parametrize("program", ["raise SystemExit", "print('no frame'); input()"])
 def test_helpers_that_die_are_made_up_for(tmp_path, monkeypatch, program):
     root = many(tmp_path / "p")
     monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
     monkeypatch.setattr(helpers, "_PROGRAM", program)
     assert len(scan(root, cache_dir=tmp_path / "c", workers=2)) == 300
+
+
+def captions(folder: Path) -> list[Job]:
+    """Jobs whose names and captions are longer than a pipe."""
+    text = folder / "a.txt"
+    text.write_text("a cat " * 2000)
+    name = f"{folder}{'/.' * 1500}/a.txt"
+    return [Job("", name)] * 64
+
+
+def test_full_pipes_stop_nobody(tmp_path):
+    jobs, helper = captions(tmp_path), helpers.Helper()
+    for _ in range(8):  # none is answered before all are asked
+        helper.ask(jobs, Demands())
+    for left in range(8, 0, -1):
+        assert 0 <= helper.left <= left
+        answer = helper.answer()
+        assert answer is not None
+        assert answer[3] == (("a cat " * 2000).strip(),) * 64
+    assert helper.left == 0
+    helper.close()
+
+
+def test_of_a_helper_that_is_killed_nothing_is_expected(tmp_path):
+    jobs, helper = captions(tmp_path), helpers.Helper()
+    helper.ask(jobs, Demands())
+    assert helper.answer()
+    for _ in range(8):
+        helper.ask(jobs, Demands())
+    helper._process.kill()
+    while answer := helper.answer():
+        assert len(answer[0]) == 64
+    assert helper.left == math.inf
+    helper.close()
 
 
 def test_no_helper_without_a_python_to_start(tmp_path, monkeypatch):

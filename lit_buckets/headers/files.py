@@ -1,18 +1,12 @@
-"""Headers and captions of many files, and the program of the processes that help to read them."""
+"""Headers and captions of many files."""
 
 from __future__ import annotations
 
 import io
-import json
 import os
-import signal
-import sys
-from collections.abc import Iterable, Sequence
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
-from lit_buckets.headers.formats import quiet
 from lit_buckets.headers.sizes import Demands, Header, read_quietly
 
 __all__ = [
@@ -20,11 +14,8 @@ __all__ = [
     "FileRead",
     "Job",
     "caption_text",
-    "pack",
     "read_caption",
     "read_files",
-    "serve",
-    "unpack",
 ]
 
 #: Bytes of a caption beyond which nothing counts.
@@ -114,50 +105,3 @@ def read_files(jobs: Iterable[_AsJob], demands: Demands) -> list[FileRead]:
         )
         for image, caption, offset, length, suffix in jobs
     ]
-
-
-def pack(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Rows column by column, as JSON shall hold them: one value for a column of equal ones.
-
-    Example:
-        >>> pack([("a.jpg", "", 0), ("b.jpg", "", 0)])
-        [('a.jpg', 'b.jpg'), '', 0]
-    """
-    columns = list(zip(*rows, strict=True))
-    return [column[0] if column.count(column[0]) == len(rows) else column for column in columns]
-
-
-def unpack(columns: Sequence[Any], count: int) -> list[Sequence[Any]]:
-    """The columns of so many rows, from `pack`.
-
-    Example:
-        >>> unpack([["a.jpg", "b.jpg"], ""], 2)
-        [['a.jpg', 'b.jpg'], ['', '']]
-    """
-    return [column if isinstance(column, list) else [column] * count for column in columns]
-
-
-def serve() -> None:
-    """Answer batches of jobs on standard input, one JSON document per line, until it ends.
-
-    A question holds the demands, how many jobs there are, and the fields of `Job` as `pack` has
-    packed them; an answer those of `FileRead`. Questions are taken in while others are worked on:
-    who asks shall never wait for a full pipe while this process waits for another.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and closes the pipe
-    questions: SimpleQueue[bytes] = SimpleQueue()
-    Thread(target=_listen, args=[questions], daemon=True).start()
-    with quiet():
-        for line in iter(questions.get, b""):
-            demands, count, jobs = json.loads(line)
-            found = read_files(zip(*unpack(jobs, count), strict=True), Demands(*demands))
-            sys.stdout.buffer.write(json.dumps(pack(found)).encode() + b"\n")
-            sys.stdout.buffer.flush()
-
-
-def _listen(questions: SimpleQueue[bytes]) -> None:
-    # a file of its own: a thread that waits in sys.stdin disturbs the end of the process
-    with open(0, "rb", closefd=False) as pipe:
-        for line in pipe:
-            questions.put(line)
-    questions.put(b"")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +42,8 @@ class UnusualError(ValueError):
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence what Pillow warns about or logs, such as broken EXIF. It changes process globals."""
+    import logging  # here, because helper processes need neither, and it takes half of their start
+
     logger = logging.getLogger("PIL")
     level = logger.level
     with warnings.catch_warnings():

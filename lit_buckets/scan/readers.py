@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 from lit_buckets.headers import Demands, FileRead, Job, read_files
-from lit_buckets.scan.helpers import Helper
+from lit_buckets.scan.helpers import Helper, can_help
 
 __all__ = [
     "Answer",
@@ -37,7 +37,7 @@ _PROCESSES_FROM = 20_000
 #: The same where files are decoded, some twenty milliseconds each.
 _PROCESSES_FROM_DECODED = 4 * _DECODED
 #: Batches that wait for each process, so that it is never without work.
-_AHEAD = 4
+_AHEAD = 3
 #: Seconds after which one more process is started, once there are as many as cores.
 _PATIENCE = 1.0
 #: Batches for each worker that may be answered, or not, behind one that is waited for.
@@ -88,7 +88,9 @@ def read_in_order(
         workers = default_workers() if files > (_DECODED if demands.decodes else _ALONE) else 1
     if workers == 1:
         yield from map(read, batches)
-    elif files < (_PROCESSES_FROM_DECODED if demands.decodes else _PROCESSES_FROM):
+    elif (
+        files < (_PROCESSES_FROM_DECODED if demands.decodes else _PROCESSES_FROM) or not can_help()
+    ):
         yield from in_threads(read, batches, workers)
     else:
         yield from _in_processes(read, batches, workers, demands)
@@ -133,7 +135,7 @@ def _in_processes(
 
     def answer() -> Answer:
         batch, by = waiting.popleft()
-        return (by.answer(len(batch)) or read(batch)) if isinstance(by, Helper) else by
+        return (by.answer() or read(batch)) if isinstance(by, Helper) else by
 
     try:
         for batch in batches:
