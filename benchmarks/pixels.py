@@ -43,7 +43,8 @@ from lit_buckets.pixels.resize import resize_crop
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos" / "camera"
 AREAS = (512 * 512, 1024 * 1024)
 ROUNDS = 5
-LOADER_IMAGES, LOADER_PAIRS = 144, 5
+# so many that the begin and the end, when a worker waits for the others, count as little as in use
+LOADER_IMAGES, LOADER_PAIRS = 432, 5
 FEW, MANY = 2_000, 20_000
 
 

@@ -31,7 +31,7 @@ from lit_buckets import Manifest, scan
 from lit_buckets.headers import Demands, Job, quiet
 from lit_buckets.scan.readers import batch_size, read_in_order
 
-PASSES = 5
+PASSES = 7
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
 
 
