@@ -354,6 +354,23 @@ def test_a_damaged_manifest_is_made_anew(photos, again, caplog, content):
     assert "It is made anew." in caplog.text
 
 
+def test_a_manifest_with_any_bit_wrong_is_made_anew(photos, again, caplog):
+    (photos / "a.txt").write_text("a caption")
+    (photos / "bad.png").write_bytes(b"bad")
+    first, _, _ = again(photos)
+    rows, good = first.all_rows, first.file.read_bytes()
+    for at in range(0, len(good), 61):
+        spoilt = bytearray(good)
+        spoilt[at] ^= 1 << at % 8
+        first.file.write_bytes(spoilt)
+        second, _, _ = again(photos)
+        assert second.all_rows.equals(rows), at
+        assert second.fingerprint == first.fingerprint, at
+        assert second.settings == first.settings, at
+        Manifest.open_checked(second.file)
+    assert "its checksum is not that of what it holds. Delete it, and scan" in caplog.text
+
+
 def fails(manifest: Manifest, index: int, reason: str) -> None:
     status = Path(manifest.path(index)).stat()
     failure = Failure(manifest.path(index), status.st_size, status.st_mtime_ns, reason)

@@ -24,8 +24,8 @@ of last change in nanoseconds, or what stands for it where a file is remote (see
 
 The schema's metadata hold, under the key `lit_buckets`, a JSON document: `version` of this format,
 number of `images` and of `refused` files, `sources` (each with its absolute `root`),
-`fingerprint`, an `id` that no other file has, the `settings` under which it was written, and
-notes on the `containers` for the next setup pass.
+`fingerprint`, an `id` that no other file has, the `settings` under which it was written, notes on
+the `containers` for the next setup pass, and a `checksum` (CRC-32) over all of that and all rows.
 
 Each part imports only from those before it:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["BATCH_FIELDS", "SCHEMA", "as_batch", "fingerprint", "hash_strings"]
+__all__ = ["BATCH_FIELDS", "SCHEMA", "as_batch", "checksum", "fingerprint", "hash_strings"]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -115,6 +116,14 @@ def fingerprint(batch: pa.RecordBatch) -> str:
 
 
 _BLOCK = 2**16  # rows that are hashed at once: tens of megabytes
+
+
+def checksum(batch: pa.RecordBatch, crc: int = 0) -> int:
+    """CRC-32 over all columns and their names and types, beginning with that of something else."""
+    crc = zlib.crc32(batch.schema.remove_metadata().serialize(), crc)
+    for low in range(0, len(batch), _BLOCK):
+        crc = zlib.crc32(batch.slice(low, _BLOCK).serialize(), crc)
+    return crc
 
 
 def hash_strings(array: pa.Array) -> npt.NDArray[np.uint64]:

@@ -77,7 +77,7 @@ def find_known(file: Path, sources: Sequence[Source]) -> Known:
 
 def _open(file: Path) -> Manifest | None:
     try:
-        return Manifest.open(file)
+        return Manifest.open_checked(file)
     except FileNotFoundError:
         return None
     except ManifestError as error:
