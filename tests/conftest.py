@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+# tests run side by side, and each process of theirs would take all cores for a moment's arithmetic
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # a busy machine is no failure: nothing is timed in a test
 settings.register_profile("untimed", deadline=None)
