@@ -683,6 +683,7 @@ def test_full_pipes_stop_nobody(tmp_path):
     for _ in range(8):  # none is answered before all are asked
         helper.ask(jobs, Demands())
     for left in range(8, 0, -1):
+        helper.exchange()
         assert 0 <= helper.left <= left
         answer = helper.answer()
         assert answer is not None

@@ -24,7 +24,7 @@ from lit_buckets.headers.serving import framed, take_frame
 
 __all__ = ["Helper", "can_help"]
 
-_CHUNK = 2**20  # bytes taken from a pipe at a time; more than most hold
+_CHUNK = 2**16  # bytes taken from a pipe at a time: what it holds on Linux
 _PACKAGE = str(Path(headers.__file__).parents[1])
 
 # packages without their __init__, whose imports (torch, Lightning, Pillow) take their time
@@ -43,7 +43,7 @@ class Helper:
     """A process that answers in the order in which it is asked, or not at all if it has died.
 
     Nothing here waits but `answer`: what a pipe does not take at once is kept, and goes on its way
-    with the next call of any method.
+    with the next `exchange`.
     """
 
     def __init__(self) -> None:
@@ -54,8 +54,7 @@ class Helper:
 
     @property
     def left(self) -> float:
-        """How many questions wait for it; no end of them if it has died."""
-        self._exchange()
+        """Questions without an answer at the last exchange; no end of them if it has died."""
         return math.inf if self._process is None else self._left
 
     @property
@@ -64,10 +63,10 @@ class Helper:
         return self._process is None or bool(self._answers)
 
     def ask(self, batch: Sequence[Job], demands: Demands) -> None:
-        """Hand over a batch of jobs."""
+        """Hand over a batch of jobs, and exchange."""
         self._left += 1
         self._sending += framed((tuple(demands), tuple(zip(*batch, strict=True))))
-        self._exchange()
+        self.exchange()
 
     def answer(self) -> tuple[Any, ...] | None:
         """Wait for what was found for the first batch that is not answered; None if nothing comes.
@@ -77,10 +76,10 @@ class Helper:
         """
         while not self.has_answered:
             self._wait()
-            self._exchange()
+            self.exchange()
         return self._answers.popleft() if self._answers else None
 
-    def _exchange(self) -> None:
+    def exchange(self) -> None:
         """Send and receive what the pipes take and have at this moment."""
         if self._process is None:
             return
@@ -92,12 +91,15 @@ class Helper:
             with suppress(BlockingIOError):
                 while content := os.read(answers, _CHUNK):
                     self._received += content
+                    self._take_answers()
                 self.close()  # it has died
-            while (answer := take_frame(self._received)) is not None:
-                self._left -= 1
-                self._answers.append(answer)
         except (OSError, ValueError):  # it is dying, or talks nonsense
             self.close()
+
+    def _take_answers(self) -> None:
+        while (answer := take_frame(self._received)) is not None:
+            self._left -= 1
+            self._answers.append(answer)
 
     def _wait(self) -> None:
         """Sleep until a pipe has something, or takes something that is to be sent."""

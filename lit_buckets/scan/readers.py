@@ -139,6 +139,8 @@ def _in_processes(
 
     try:
         for batch in batches:
+            for helper in helpers:
+                helper.exchange()
             helper = min(helpers, key=lambda helper: helper.left)
             enough = min(workers - 1, _sensible(time.monotonic() - begun))
             if helper.left >= _AHEAD and len(helpers) < enough:
