@@ -638,9 +638,11 @@ def test_threads_and_processes_find_the_same(tmp_path, monkeypatch):
     assert alone[-1]["reason"]
     assert table_of(scan(root, cache_dir=tmp_path / "c2", workers=3)) == alone
     monkeypatch.setattr(readers, "_PROCESSES_FROM", 1)
+    monkeypatch.setattr(readers, "_LARGE_BATCH", 64)
+    monkeypatch.setattr(readers, "_AHEAD", 5)  # all of them are the helper's
     monkeypatch.setattr(readers, "Helper", helper := CountedHelper)
     assert table_of(scan(root, cache_dir=tmp_path / "c3", workers=2)) == alone
-    assert helper.answers >= 1
+    assert helper.answers >= 5  # 301 files in batches of 64
     assert not helper.running()
 
 

@@ -173,13 +173,12 @@ def test_a_shard_that_is_named_and_not_there_is_refused_by_name(pair, tmp_path):
     assert len(load(f"{pair}/s-{{000..002}}.tar", tmp_path)) == 6
 
 
-def test_patterns_that_match_nothing_or_cannot_be_read(pair, tmp_path, monkeypatch):
+def test_patterns_that_match_nothing_or_cannot_be_read(pair, tmp_path):
     with pytest.raises(DataError, match="matches no shard; there are 0 files of such a name in"):
         load(pair / "t-*.tar", tmp_path)
     with pytest.raises(ConfigError, match="must close each brace that it opens; it has 1 of"):
         load(f"{pair}/s-{{000..001.tar", tmp_path)
-    monkeypatch.setattr(shards, "_MOST", 1000)
-    with pytest.raises(ConfigError, match="names too many shards; there are more than 1,000"):
+    with pytest.raises(ConfigError, match="names too many shards; there are more than 1,000,000"):
         load(f"{pair}/s-{{0..9999999}}.tar", tmp_path)
     for suffix in (".tar.gz", ".tgz", ".tar.zst"):
         assert kind_of(f"a{suffix}") == "shards"

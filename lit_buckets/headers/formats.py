@@ -42,7 +42,7 @@ class UnusualError(ValueError):
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence what Pillow warns about or logs, such as broken EXIF. It changes process globals."""
-    import logging  # here, because helper processes need neither, and it takes half of their start
+    import logging  # here, because helper processes are never quiet, and shall be ready at once
 
     logger = logging.getLogger("PIL")
     level = logger.level

@@ -57,7 +57,7 @@ def take_frame(received: bytearray) -> tuple[Any, ...] | None:
     end = _LENGTH + int.from_bytes(received[:_LENGTH], "little")
     if end > _LONGEST:
         raise ValueError(f"not a frame: {end:,} bytes")
-    if not _LENGTH < end <= len(received):
+    if len(received) < end:
         return None
     try:
         values = marshal.loads(received[_LENGTH:end])

@@ -21,7 +21,10 @@ __all__ = ["VERSION", "ManifestError", "check_file", "map_file", "write_file"]
 VERSION = 4
 
 _KEY, _CHECKSUM = b"lit_buckets", "checksum"
-_NOTES = {"version", "images", "refused", "sources", "settings", "containers", "fingerprint", "id"}
+_NOTES = {
+    *("version", "images", "refused", "sources", "settings", "containers", "fingerprint", "id"),
+    _CHECKSUM,
+}
 
 
 class ManifestError(DataError):
@@ -100,7 +103,7 @@ def _map(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
     batch = reader.get_batch(0)
     if notes["version"] == VERSION:
         batch.validate()
-        if missing := (_NOTES | {_CHECKSUM}) - notes.keys():
+        if missing := _NOTES - notes.keys():
             raise ValueError(f"{sorted(missing)} are missing in its metadata")
         for field in SCHEMA:
             if batch.schema.field(field.name).type != field.type:

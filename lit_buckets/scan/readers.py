@@ -1,8 +1,8 @@
 """Reading many files at once: in this thread, in threads, or in processes.
 
 Reading a header from memory is some ten microseconds of Python, so threads do not add up; they
-help where the disk or the network makes each file wait. Processes add up, but take a twentieth of
-a second to start.
+help where the disk or the network makes each file wait. Processes add up, but take some
+hundredths of a second to start.
 """
 
 from __future__ import annotations
