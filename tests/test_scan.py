@@ -420,6 +420,39 @@ def test_a_source_that_is_known_is_not_read_again(photos, tmp_path, again):
     assert again(FolderSource(other, captions=None))[1] == ["z.png"]
 
 
+def test_of_other_manifests_only_those_of_use_are_read(photos, tmp_path, again, monkeypatch):
+    other = images(tmp_path / "other", "z.png")
+    manifests = [again(sources)[0] for sources in ([other, photos], photos, other)]
+    for age, manifest in enumerate(manifests):  # the first is the latest
+        os.utime(manifest.file, (1000 - age, 1000 - age))
+    checked: list[Path] = []
+    real = Manifest.open_checked
+    monkeypatch.setattr(Manifest, "open_checked", lambda file: checked.append(file) or real(file))
+    assert again([photos, other])[1] == []
+    neighbours = {manifest.file for manifest in manifests}
+    assert neighbours & {Path(file) for file in checked} == {manifests[0].file}
+    checked.clear()
+    elsewhere = images(tmp_path / "elsewhere", "y.png")
+    assert again(elsewhere)[1] == ["y.png"]
+    assert neighbours.isdisjoint(map(Path, checked))
+
+
+def test_another_manifest_with_any_bit_wrong_spoils_nothing(photos, tmp_path, again, caplog):
+    caplog.set_level("INFO", "lit_buckets")
+    source = FolderSource(photos)
+    first = again(source)[0]
+    good, paths, sizes = first.file.read_bytes(), list(first.paths), first.sizes.tolist()
+    for at in range(30, len(good), 61):
+        spoilt = bytearray(good)
+        spoilt[at] ^= 1 << at % 8
+        first.file.write_bytes(spoilt)
+        second = again(FolderSource(photos, repeats=2))[0]
+        assert (list(second.paths), second.sizes.tolist()) == (paths, sizes), at
+        assert first.file.read_bytes() == spoilt, at  # it is not this pass's to mend
+        second.file.unlink()
+    assert "Nothing is taken over from it." in caplog.text
+
+
 def test_a_folder_inside_another_source_is_left_to_its_own(photos, again):
     manifest, _, _ = again([photos, FolderSource(photos / "b", repeats=5)])
     assert names(manifest) == ["a.png", "e.png", "b/c.png", "b/d.png"]

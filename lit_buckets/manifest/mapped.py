@@ -105,6 +105,8 @@ def _map(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
         batch.validate()
         if missing := _NOTES - notes.keys():
             raise ValueError(f"{sorted(missing)} are missing in its metadata")
+        if not all(isinstance(source["root"], str) for source in notes["sources"]):
+            raise ValueError("a source has no root")
         for field in SCHEMA:
             if batch.schema.field(field.name).type != field.type:
                 raise ValueError(f"column {field.name!r} is not of type {field.type}")

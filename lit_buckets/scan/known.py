@@ -62,8 +62,9 @@ def find_known(file: Path, sources: Sequence[Source]) -> Known:
         sources: What is scanned.
     """
     exact = _open(file)
-    manifests = [exact] if exact is not None else _relatives(file)
-    found = [_earlier_rows(manifests, source) for source in sources]
+    wanted = [_regardless(described(source)) for source in sources]
+    manifests = [exact] if exact is not None else _relatives(file, wanted)
+    found = [_earlier_rows(manifests, source) for source in wanted]
     earlier = [each for each, _ in found]
     ends = np.cumsum([0, *(len(each.rows) for each in earlier)]).tolist()
     slices = [slice(*ends[place : place + 2]) for place in range(len(sources))]
@@ -73,6 +74,11 @@ def find_known(file: Path, sources: Sequence[Source]) -> Known:
         tables = [table.select(SCHEMA.names) for table in tables]
     rows = pa.concat_tables([SCHEMA.empty_table(), *tables], promote_options="default")
     return Known(rows, of_source, earlier, exact)
+
+
+def _regardless(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A described source without what reading does not depend on."""
+    return {**source, **_OF_NO_ACCOUNT}
 
 
 def _open(file: Path) -> Manifest | None:
@@ -85,21 +91,41 @@ def _open(file: Path) -> Manifest | None:
         return None
 
 
-def _relatives(file: Path) -> list[Manifest]:
-    """Manifests of other lists of sources in the same folder, the latest first."""
+def _relatives(file: Path, wanted: Sequence[Mapping[str, Any]]) -> list[Manifest]:
+    """For each source the latest manifest of another list that holds it, if there is one."""
     found = file.parent.glob("manifest-" + 16 * "[0-9a-f]" + ".arrow")
-    opened = [_open(other) for other in found if other != file]
-    manifests = [manifest for manifest in opened if manifest is not None]
-    return sorted(manifests, key=lambda manifest: manifest.file.stat().st_mtime_ns, reverse=True)
+    left, relatives = list(wanted), []
+    for other in sorted(found, key=_time_of_change, reverse=True):
+        try:
+            # only ends are read of the many that are of no use
+            if other == file or not _holds_any(Manifest.open(other), left):
+                continue
+            manifest = Manifest.open_checked(other)
+        except (FileNotFoundError, ManifestError) as error:
+            _log.info("%s Nothing is taken over from it.", error)
+            continue
+        relatives.append(manifest)
+        left = [source for source in left if not _holds_any(manifest, [source])]
+    return relatives
+
+
+def _time_of_change(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:  # another process has removed it since
+        return 0
+
+
+def _holds_any(manifest: Manifest, wanted: Sequence[Mapping[str, Any]]) -> bool:
+    return any(_regardless(source) in wanted for source in manifest.sources)
 
 
 def _earlier_rows(
-    manifests: Sequence[Manifest], source: Source
+    manifests: Sequence[Manifest], wanted: Mapping[str, Any]
 ) -> tuple[Earlier, Mapping[str, Any]]:
-    wanted = described(source) | _OF_NO_ACCOUNT
     for manifest in manifests:
-        for place, earlier in enumerate(manifest.sources):
-            if earlier | _OF_NO_ACCOUNT != wanted:
+        for place, source in enumerate(manifest.sources):
+            if _regardless(source) != wanted:
                 continue
             rows = manifest.all_rows
             if len(manifest.sources) > 1:
