@@ -2,6 +2,7 @@
 
     python benchmarks/scan.py                  # 100,000 files
     python benchmarks/scan.py --manifests      # and manifests of a million and ten million rows
+    python benchmarks/scan.py --slow           # a disk that takes a millisecond for every status
 
 The files are hard links of the photographs beside the checkout; where there are none, of JPEG, PNG
 and WebP files made on the spot. All of them lie in memory: the disk is not measured. Every figure
@@ -19,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,8 @@ from lit_buckets.headers import Demands, Job, quiet
 from lit_buckets.scan.readers import batch_size, read_in_order
 
 PASSES = 7
+SLOW = 1e-3  # seconds
+scandir = os.scandir
 PHOTOS = Path(__file__).parents[2] / "shared" / "photos"
 
 
@@ -159,6 +163,48 @@ def starts(root: str, cache: Path, files: int) -> None:
     print(f"second start: {second / bare:.2f} times the bare walk")
 
 
+# -- a slow disk -------------------------------------------------------------------------------
+
+
+class SlowEntry:
+    """What `os.scandir` finds, on a disk that lets every status wait."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self._entry, self._status = entry, None
+        self.name, self.path = entry.name, entry.path
+        self.is_dir, self.is_file = entry.is_dir, entry.is_file
+        self.is_symlink = entry.is_symlink
+
+    def stat(self) -> os.stat_result:
+        """The status, from the second time on at once."""
+        if self._status is None:
+            time.sleep(SLOW)
+            self._status = self._entry.stat()
+        return self._status
+
+
+@contextmanager
+def slow_scandir(folder: str) -> Iterator[Iterator[SlowEntry]]:
+    """In place of `os.scandir`."""
+    with scandir(folder) as entries:
+        yield map(SlowEntry, entries)
+
+
+def slow_disk(root: str, cache: Path, files: int) -> None:
+    """A second start where the status of a file is a millisecond away, as on a network disk."""
+    scan(root, cache_dir=cache, progress=False)
+    os.scandir = slow_scandir
+    try:
+        bare, second = compare(
+            lambda: walk(root), lambda: scan(root, cache_dir=cache, progress=False)
+        )
+    finally:
+        os.scandir = scandir
+    print(f"-- a disk that takes {SLOW * 1e3:g} ms for the status of a file (simulated)")
+    report("os.scandir and stat, a loop", bare, files, bare)
+    report("second start, nothing changed", second, files, bare)
+
+
 # -- manifests -----------------------------------------------------------------------------------
 
 
@@ -222,10 +268,14 @@ def run(*arguments: str) -> None:
     subprocess.run([sys.executable, __file__, *arguments], check=True)
 
 
-def main(files: int, with_manifests: bool) -> None:
+def main(files: int, with_manifests: bool, slow: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "originals").mkdir()
+        if slow:
+            link(originals(folder / "originals"), folder / "root", files // 20)
+            slow_disk(str(folder / "root"), folder / "cache", files // 20)
+            return
         paths = link(originals(folder / "originals"), folder / "root", files)
         headers(paths)
         starts(str(folder / "root"), folder / "cache", files)
@@ -237,6 +287,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--manifests", action="store_true")
+    parser.add_argument("--slow", action="store_true")
     parser.add_argument("--write")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--use")
@@ -246,4 +297,4 @@ if __name__ == "__main__":
     elif given.use:
         use_manifest(given.use)
     else:
-        main(given.files, given.manifests)
+        main(given.files, given.manifests, given.slow)

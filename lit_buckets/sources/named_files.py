@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lit_buckets.sources.overlapping import Overlapping
 from lit_buckets.storage import is_remote, joined, remote
 
 __all__ = ["Files", "Names", "clean"]
@@ -115,6 +116,7 @@ class Files:
         self._real_root = "" if is_remote(root) else os.path.realpath(root).rstrip("/") + "/"
         self._holds = lru_cache(2**16)(self._holds_folder)
         self._listed: dict[str, dict[str, tuple[int, int]]] = {}
+        self._disk = Overlapping()
 
     def look(self, paths: Sequence[str]) -> Looks:
         """Look at each file; none of them is opened."""
@@ -123,13 +125,19 @@ class Files:
         far = [url for url in whole if is_remote(url)] if may_be_far else []
         stamps = dict(zip(far, self._from_listings(far) or remote.stamps(far), strict=True))
         looks = Looks([], [], [])
-        for path in whole:
-            try:
-                looks.add(*(_known(stamps[path]) if path in stamps else self._look_here(path)))
-            except (OSError, ValueError) as error:  # noqa: PERF203 - ValueError: a NUL in the name
-                reason = getattr(error, "strerror", None) or str(error)
-                looks.add(0, 0, f"cannot be opened: {reason}")
+        for look in self._disk.map(lambda path: self._look_at(path, stamps), whole):
+            looks.add(*look)
         return looks
+
+    def _look_at(
+        self, whole: str, stamps: Mapping[str, tuple[int, int] | OSError]
+    ) -> tuple[int, int, str]:
+        """Length, stamp and reason of one file."""
+        try:
+            return _known(stamps[whole]) if whole in stamps else self._look_here(whole)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = getattr(error, "strerror", None) or str(error)
+            return 0, 0, f"cannot be opened: {reason}"
 
     def _look_here(self, whole: str) -> tuple[int, int, str]:
         """The same of one file of this machine.
@@ -168,10 +176,10 @@ class Files:
         return [self._listed[folder].get(name, missing) for folder, _, name in parts]
 
 
-def _known(stamp: tuple[int, int] | OSError) -> tuple[int, int]:
+def _known(stamp: tuple[int, int] | OSError) -> tuple[int, int, str]:
     if isinstance(stamp, OSError):
         raise stamp
-    return stamp
+    return (*stamp, "")
 
 
 def _files_in(folder: str) -> dict[str, tuple[int, int]]:
