@@ -517,6 +517,21 @@ def test_links_that_stay_inside(photos, tmp_path):
         assert len(manifest.refused) == 0
 
 
+def test_links_to_folders_that_do_not_come_by_themselves(tmp_path):
+    root = images(tmp_path / "photos", ".store/a.png", ".store/deep/c.png", "b.png", "x/d.png")
+    (root / "photos").symlink_to(".store")
+    (root / "sooner").symlink_to(".store/deep")
+    (root / "twice").symlink_to(".store")
+    (root / ".store/self").symlink_to(".")
+    (root / ".store/up").symlink_to("..")
+    (root / "y").symlink_to("x")
+    manifest = scan(root, cache_dir=tmp_path / "c")
+    assert names(manifest) == ["b.png", "photos/a.png", "photos/deep/c.png", "x/d.png"]
+    assert scan(root, cache_dir=tmp_path / "c").id == manifest.id
+    chosen = FolderSource(root, exclude=("/x/", "/photos", "/twice"))
+    assert names(scan(chosen, cache_dir=tmp_path / "c")) == ["b.png", "sooner/c.png", "y/d.png"]
+
+
 def test_links_that_lead_out(photos, tmp_path):
     out = images(tmp_path / "out", "x.png", "deep/y.png")
     (out / "round").symlink_to(out)

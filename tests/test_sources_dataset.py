@@ -121,6 +121,14 @@ def test_a_single_split_needs_no_name(folder, tmp_path):
     assert manifest.path(0).endswith("/dict/train/data-00000-of-00002.arrow/0/0.png")
 
 
+@pytest.mark.parametrize("splits", ["5", "[]", "[1, 2]", '{"train": 1}', '["../set"]'])
+def test_splits_that_are_none_or_lead_out(folder, tmp_path, splits):
+    write(tmp_path / "dict/dataset_dict.json", f'{{"splits": {splits}}}')
+    assert folder == tmp_path / "set"
+    with pytest.raises(DataError, match=r"dict' cannot be read as a dataset: .*split"):
+        load(tmp_path / "dict", tmp_path)
+
+
 # ------------------------------------------------------------------ written by pyarrow
 
 

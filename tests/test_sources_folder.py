@@ -44,6 +44,13 @@ def test_patterns(tmp_path, include, exclude, expected):
     assert scan(source, cache_dir=tmp_path / "cache").id == manifest.id
 
 
+def test_patterns_do_not_stop_at_the_end_of_a_line(tmp_path):
+    names = {"a\nb/c.jpg": (2, 3), "a\nb/drafts/d.jpg": (2, 3), "e.jpg": (2, 3)}
+    root = write_images(tmp_path / "root", names)
+    assert len(scan(FolderSource(root, include=("*.jpg",)), cache_dir=tmp_path / "cache")) == 3
+    assert len(scan(FolderSource(root, exclude=("drafts/",)), cache_dir=tmp_path / "cache")) == 2
+
+
 def test_excluded_links_are_not_even_named(tmp_path):
     root = write_images(tmp_path / "root", {"a.png": (2, 3)})
     out = write_images(tmp_path / "out", {"b.png": (2, 3)})

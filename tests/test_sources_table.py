@@ -427,3 +427,104 @@ def test_a_changed_table_opens_no_unchanged_image(root, again):
     fourth, opened = again(table)
     assert opened == ["c d.png"]
     assert fourth.sizes.tolist() == [[70, 80], [5, 6]]
+
+
+# ------------------------------------------------------------------ names and quotes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bytes", "mtime_ns", "container", "offset", "reason", "caption_mtime_ns"),
+        *("source", "repeats", "index"),
+    ],
+)
+def test_a_column_never_stands_for_one_of_a_listing(root, name):
+    write(root / "t.csv", f"path,{name}\na.png,7\n")
+    with pytest.raises(DataError, match=rf"t\.csv' has a column '{name}', a name that the batches"):
+        scan(TableSource(root / "t.csv"), cache_dir=root.parent / "cache")
+    manifest = scan(TableSource(root / "t.csv", columns=()), cache_dir=root.parent / "cache")
+    assert manifest.sizes.tolist() == [[3, 4]]
+
+
+def test_a_path_or_caption_that_is_not_meant_stays_behind(root, tmp_path):
+    write(root / "t.csv", "path,file_name,caption,text\nsub/b.png,a.png,no,yes\n")
+    source = TableSource(root / "t.csv", image_column="file_name", caption_column="text")
+    manifest = scan(source, cache_dir=tmp_path / "cache")
+    assert [*manifest.paths] == [str(root / "a.png")]
+    assert [*manifest.captions] == ["yes"]
+    assert manifest.columns == ()
+    asked = TableSource(
+        root / "t.csv", image_column="file_name", caption_column="text", columns=("path",)
+    )
+    with pytest.raises(DataError, match="has a column 'path', a name that"):
+        scan(asked, cache_dir=tmp_path / "cache")
+
+
+LINES = [f"{number}.png,caption {number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("opening", [(3,), (3, 7), (8,)])
+def test_a_quote_that_is_not_closed_swallows_no_rows(tmp_path, opening):
+    lines = [line.replace(",", ',"') if i in opening else line for i, line in enumerate(LINES)]
+    write(tmp_path / "t.csv", "\n".join(["path,caption", *lines, ""]))
+    with pytest.raises(DataError, match=rf"a quote that opens in line {opening[0] + 2} is closed"):
+        scan(tmp_path / "t.csv", cache_dir=tmp_path / "cache")
+
+
+def test_quotes_that_are_in_order_are_left_alone(root, tmp_path):
+    long = "x\n" * 200_000
+    rows = ["path,caption", 'a.png,"a 5"" disk,\r\nwith a line"', 'sub/b.png,a 5" disk']
+    write(root / "t.csv", "\n".join([*rows, f'"c d.png","{long}"']))
+    manifest = scan(root / "t.csv", cache_dir=tmp_path / "cache")
+    assert [*manifest.captions] == ['a 5" disk,\r\nwith a line', 'a 5" disk', long]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("path,Größe\na.png,1\n".encode("latin-1"), "can't decode byte"),
+        ("path,ort\na.png,Köln\n".encode("latin-1"), "the column 'ort' is not UTF-8"),
+        (b"path, caption\na.png,x\n", "the column ' caption' begins or ends with a space"),
+    ],
+)
+def test_text_that_would_be_misread_is_refused(root, content, reason):
+    write(root / "t.csv", content)
+    with pytest.raises(DataError, match=rf"t\.csv' cannot be read as a table: .*{reason}"):
+        scan(root / "t.csv", cache_dir=root.parent / "cache")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_a_pipe_is_not_waited_for(root):
+    os.mkfifo(root / "t.csv")
+    with pytest.raises(DataError, match="cannot be read as a table: not a file"):
+        scan(root / "t.csv", cache_dir=root.parent / "cache")
+
+
+def test_one_file_by_several_spellings_is_one_image(root, tmp_path):
+    write(root / "t.csv", "path\nsub/b.png\nsub//b.png\nsub/./b.png\n././sub/b.png\nsub/.//b.png\n")
+    manifest = scan(root / "t.csv", cache_dir=tmp_path / "cache")
+    assert [*manifest.paths] == [str(root / "sub/b.png")]
+    assert {*refusals(manifest).values()} == {"row 1 of the table names it already"}
+    assert len(manifest.refused) == 4
+
+
+def test_one_table_may_be_used_with_two_roots(root, tmp_path):
+    other = write_images(tmp_path / "other", SIZES)
+    write(root / "t.csv", "path\na.png\n")
+    sources = [TableSource(root / "t.csv"), TableSource(root / "t.csv", image_root=other)]
+    manifest = scan(sources, cache_dir=tmp_path / "cache")
+    assert [*manifest.paths] == [str(root / "a.png"), str(other / "a.png")]
+    with pytest.raises(DataError, match="is listed twice among 2 sources"):
+        scan([sources[0], sources[0]], cache_dir=tmp_path / "cache")
+
+
+def test_a_folder_leaves_an_image_folder_inside_it_to_itself(root, tmp_path):
+    write(root / "sub/metadata.csv", "file_name,text\nb.png,B\n")
+    for sources in ([root, root / "sub"], [root / "sub", root]):
+        manifest = scan(sources, cache_dir=tmp_path / "cache")
+        captions = dict(zip(manifest.paths, manifest.captions, strict=True))
+        assert captions == {
+            **{str(root / name): "" for name in ("a.png", "c d.png")},
+            str(root / "sub/b.png"): "B",
+        }

@@ -13,7 +13,16 @@ from lit_buckets.errors import DataError
 from lit_buckets.headers import SUFFIXES
 from lit_buckets.manifest import BATCH_FIELDS, SCHEMA
 from lit_buckets.scan.progress import Progress
-from lit_buckets.sources import LISTED, NO_CAPTION, Container, Earlier, FolderSource, Source
+from lit_buckets.sources import (
+    LISTED,
+    NO_CAPTION,
+    Container,
+    Earlier,
+    FolderSource,
+    ImageFolderSource,
+    Source,
+    check_free,
+)
 from lit_buckets.storage import is_remote
 
 __all__ = ["CAPTION_UNREAD", "NO_CAPTION", "RESERVED", "Listing", "list_sources"]
@@ -80,14 +89,14 @@ def list_sources(sources: Sequence[Source], earlier: Sequence[Earlier], bar: Pro
 
 
 def _real_folder(source: Source) -> str:
-    if not isinstance(source, FolderSource):
+    if not isinstance(source, (FolderSource, ImageFolderSource)):
         return ""
     return source.root if is_remote(source.root) else os.path.realpath(source.root)
 
 
 def _is_listed(source: Source, before: Sequence[Source]) -> bool:
-    identity = (source.label, source.identity())
-    return any((other.label, other.identity()) == identity for other in before)
+    identity = (source.label, source.root, source.identity())
+    return any((other.label, other.root, other.identity()) == identity for other in before)
 
 
 def _list(
@@ -95,7 +104,8 @@ def _list(
 ) -> tuple[pa.Table, list[Container]]:
     tables, containers = [], []
     for rows, container in source.blocks(earlier=earlier, apart_from=others):
-        _check_names(rows, source)
+        further = [name for name in rows.column_names if name not in LISTED.names]
+        check_free(further, RESERVED, source.label)
         bar.listed(len(rows))
         tables.append(rows)
         containers += [] if container is None else [container]
@@ -111,16 +121,6 @@ def _empty(source: Source) -> str:
             f"{len(SUFFIXES)} known suffixes (.jpg, .png, .webp, ...). Check the path."
         )
     return f"path={source.label!r} names no image: it has 0 rows. Check the path."
-
-
-def _check_names(rows: pa.Table, source: Source) -> None:
-    taken = [name for name in rows.column_names if name in RESERVED and name not in LISTED.names]
-    if taken:
-        raise DataError(
-            f"path={source.label!r} has a column {taken[0]!r}, a name that the batches or the "
-            f"manifest use themselves; {len(RESERVED)} names are taken. Rename it, or leave it out "
-            f"with 'columns', a list of those to keep."
-        )
 
 
 def _united(tables: Sequence[pa.Table], source: Source) -> pa.Table:

@@ -18,6 +18,7 @@ from lit_buckets.sources.base import (
     Run,
     Source,
     as_blocks,
+    check_free,
 )
 from lit_buckets.sources.dataset import DatasetSource
 from lit_buckets.sources.folder import FolderSource
@@ -43,6 +44,7 @@ __all__ = [
     "Source",
     "TableSource",
     "as_blocks",
+    "check_free",
     "kind_of",
     "open_source",
     "options_of_kind",

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from lit_buckets.errors import ConfigError
+from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import SUFFIXES
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "as_blocks",
     "check_captions",
+    "check_free",
     "check_repeats",
 ]
 
@@ -207,15 +208,35 @@ def as_blocks(runs: Iterable[Run]) -> Iterator[Block]:
         yield Block(pa.table(columns, schema=schema))
 
 
+def check_free(names: Iterable[str], reserved: Collection[str], label: str) -> None:
+    """Refuse further columns that have the name of something else.
+
+    Args:
+        names: The columns.
+        reserved: Names that they may not have.
+        label: What messages call their source.
+
+    Raises:
+        DataError: If one has such a name.
+    """
+    taken = [name for name in names if name in reserved]
+    if taken:
+        raise DataError(
+            f"path={label!r} has a column {taken[0]!r}, a name that the batches or the manifest "
+            f"use themselves; {len(reserved)} names are taken. Rename it, or leave it out with "
+            f"'columns', a list of those to keep."
+        )
+
+
 def check_repeats(repeats: object) -> None:
     """Refuse what is no number of repeats.
 
     Raises:
-        ConfigError: If it is no whole number, or less than 1.
+        ConfigError: If it is no whole number, less than 1, or more than the manifest can hold.
     """
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats < 2**31:
         raise ConfigError(
-            f"repeats={repeats!r} must be a whole number of at least 1. "
+            f"repeats={repeats!r} must be a whole number of at least 1 and less than 2**31. "
             f"Remove the source to leave its images out."
         )
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.sources.base import MissingCaption, check_repeats
+from lit_buckets.sources.base import LISTED, MissingCaption, check_free, check_repeats
 
 __all__ = ["AUTO", "Columns", "Roles", "captions_of", "further_of", "is_binary", "sizes_of", "text"]
 
@@ -22,6 +22,10 @@ AUTO = "auto"
 IMAGE_NAMES = ("path", "file_name", "image")
 CAPTION_NAMES = ("caption", "text")
 SIZE_NAMES = ("height", "width")
+
+#: Columns of a listing: where a table has such a one that means something else, or is not the one
+#: that is meant, it is none of those that come along.
+_OWN_NAMES = ("path", "caption", *SIZE_NAMES)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Columns:
         caption_column: The column that holds the caption; None for no captions.
         height_column: The column that holds the height as displayed, in pixels; None to read it.
         width_column: The same of the width.
-        columns: Further columns that the batches carry; None for all.
+        columns: Further columns that the batches carry; None for all but those called path,
+            caption, height or width.
 
     Raises:
         ConfigError: If an attribute is out of its range.
@@ -95,6 +100,7 @@ class Columns:
         Raises:
             ConfigError: If a column is not there that was asked for, or if it is not clear which
                 is meant.
+            DataError: If a further column has the name of one of a listing's.
         """
         chooser = _Chooser(names, label)
         if image is None:
@@ -118,11 +124,11 @@ class Columns:
                 f"side is no size. Set {lack}_column, or set both it and {have}_column to null."
             )
         if self.columns is None:
-            apart = {image, caption, height, width, *SIZE_NAMES}
-            apart |= {"caption"} if self.caption_column is None else set()
+            apart = {image, caption, height, width, *_OWN_NAMES}
             further = tuple(name for name in names if name not in apart)
         else:
             further = tuple(chooser.known("columns", name) for name in self.columns)
+        check_free(further, LISTED.names, label)
         return Roles(image, caption, height, width, further)
 
 

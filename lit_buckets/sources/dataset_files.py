@@ -7,6 +7,7 @@ image is then a stretch of the file, from a byte on, like a member of a tar arch
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,9 @@ class ImageSpans(NamedTuple):
 
 def is_dataset(folder: str) -> bool:
     """Whether a folder is what `save_to_disk` of a `Dataset` or `DatasetDict` has written."""
-    return any(Path(folder, name).is_file() for name in ("state.json", "dataset_dict.json"))
+    names = ("state.json", "dataset_dict.json")
+    # other than pathlib's, false where a folder may not be entered
+    return any(os.path.isfile(f"{folder}/{name}") for name in names)  # noqa: PTH113
 
 
 def data_files(folder: str, split: str | None) -> tuple[str, list[str]]:
@@ -50,7 +53,7 @@ def data_files(folder: str, split: str | None) -> tuple[str, list[str]]:
     """
     splits = _json(folder, "dataset_dict.json").get("splits")
     if splits is not None:
-        folder = f"{folder}/{_chosen(folder, splits, split)}"
+        folder = _folder_of(folder, _chosen(folder, _checked(folder, splits), split))
     elif split is not None:
         raise ConfigError(
             f"split={split!r} is for a dataset that has splits; path={folder!r} has 0. "
@@ -63,6 +66,25 @@ def data_files(folder: str, split: str | None) -> tuple[str, list[str]]:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"path={folder!r} cannot be read as a dataset: its state.json names no files in it: "
+            f"{error}. Save it again with save_to_disk."
+        ) from None
+
+
+def _checked(folder: str, splits: object) -> list[str]:
+    if isinstance(splits, list) and splits and all(isinstance(name, str) for name in splits):
+        return splits
+    raise DataError(
+        f"path={folder!r} cannot be read as a dataset: the 'splits' of its dataset_dict.json must "
+        f"be a list of names; they are {splits!r}. Save it again with save_to_disk."
+    )
+
+
+def _folder_of(folder: str, split: str) -> str:
+    try:
+        return confined(folder, split)
+    except ValueError as error:
+        raise DataError(
+            f"path={folder!r} cannot be read as a dataset: a split may not lead out of it, and "
             f"{error}. Save it again with save_to_disk."
         ) from None
 

@@ -32,7 +32,9 @@ class Names(NamedTuple):
     reasons: pa.ChunkedArray
 
 
-def clean(paths: pa.ChunkedArray, *, confined: bool, is_web: bool = False) -> Names:
+def clean(
+    paths: pa.ChunkedArray, *, confined: bool, is_far: bool = False, is_web: bool = False
+) -> Names:
     """Make the paths of a table into names.
 
     A row without a path, or with one that an earlier row has, is refused and named by its number,
@@ -41,6 +43,7 @@ def clean(paths: pa.ChunkedArray, *, confined: bool, is_web: bool = False) -> Na
     Args:
         paths: Of type large_string; relative to the root.
         confined: Whether what may lead out of the root is refused.
+        is_far: Whether the root is a URL, below which "a//b" may be another file than "a/b".
         is_web: Whether the root is on a web server, where "?" and "#" end a path.
 
     Example:
@@ -51,6 +54,10 @@ def clean(paths: pa.ChunkedArray, *, confined: bool, is_web: bool = False) -> Na
         'row 1 of the table names it already'
     """
     paths = pc.replace_substring_regex(pc.fill_null(paths, ""), r"^(\./+)+", "")
+    if not is_far:
+        is_url = pc.match_substring(paths, "://")
+        plain = pc.replace_substring_regex(paths, r"(/\.?)+/", "/")
+        paths = pc.if_else(is_url, paths, plain)
     if is_web:
         paths = pc.replace_substring(pc.replace_substring(paths, "#", "%23"), "?", "%3F")
     first = pc.index_in(paths, value_set=paths.combine_chunks()).to_numpy()

@@ -41,13 +41,18 @@ class Selection:
             >>> selection.takes("cats/tom.jpg"), selection.takes("cats/drafts/tom.jpg")
             (True, False)
         """
-        if self._include is not None and not self._include.match_file(path):
+        if self._include is not None and not _matches(self._include, path):
             return False
-        return self._exclude is None or not self._exclude.match_file(path)
+        return self._exclude is None or not _matches(self._exclude, path)
 
     def enters(self, folder: str) -> bool:
         """Whether a folder may hold files that are meant; its path ends in "/"."""
-        return self._exclude is None or not self._exclude.match_file(folder)
+        return self._exclude is None or not _matches(self._exclude, folder)
+
+
+def _matches(patterns: GitIgnoreSpec, path: str) -> bool:
+    # its "**" stops at the end of a line, and no name holds a NUL
+    return bool(patterns.match_file(path.replace("\n", "\0")))
 
 
 def is_image(path: str) -> bool:

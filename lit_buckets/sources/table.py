@@ -21,7 +21,7 @@ from lit_buckets.sources.columns import (
 )
 from lit_buckets.sources.named_files import Files, clean
 from lit_buckets.sources.table_files import TABLE_SUFFIXES, read_table, suffix_of
-from lit_buckets.storage import absolute
+from lit_buckets.storage import absolute, is_remote
 
 __all__ = ["TableSource"]
 
@@ -93,6 +93,7 @@ class TableSource(Columns):
         names = clean(
             text(table.column(roles.image), roles.image, self.label),
             confined=self.confined,
+            is_far=is_remote(self.root),
             is_web=self.root.startswith(("http://", "https://")),
         )
         rows = pa.table(

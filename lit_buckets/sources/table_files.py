@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import errno
+import io
 import os
-from collections.abc import Collection
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
@@ -42,24 +49,33 @@ def read_table(path: str, *, as_text: Collection[str]) -> pa.Table:
     """
     suffix = suffix_of(path)
     try:
-        file = pa.BufferReader(read(Span(path))) if is_remote(path) else pa.OSFile(path)
-        with file:
+        with _opened(path) as file:
             if suffix == ".parquet":
                 table = pyarrow.parquet.ParquetFile(file).read()
             else:
                 table = _read_text(file, suffix, as_text)
-    except (OSError, pa.ArrowException) as error:
+        names = table.column_names
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: not UTF-8
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(
             f"path={path!r} cannot be read as a table: {reason[:300]}. Correct the file."
         ) from None
-    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(
-            f"path={path!r} has {len(table.column_names)} columns, more than one of them named "
+            f"path={path!r} has {len(names)} columns, more than one of them named "
             f"{min(twice)!r}. Rename them."
         )
     return table.replace_schema_metadata(None)
+
+
+def _opened(path: str) -> Any:
+    """A table as Arrow reads it; a file of this machine must be a file, or a pipe would wait."""
+    if is_remote(path):
+        return pa.BufferReader(read(Span(path)))
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - of a URL, too
+        raise OSError(errno.EINVAL, "not a file", path)
+    return pa.OSFile(path)
 
 
 def _read_text(file: Any, suffix: str, as_text: Collection[str]) -> pa.Table:
@@ -73,16 +89,60 @@ def _read_text(file: Any, suffix: str, as_text: Collection[str]) -> pa.Table:
 
 
 def _read_csv(file: Any, as_text: Collection[str], suffix: str) -> pa.Table:
-    return pyarrow.csv.read_csv(
+    delimiter = "\t" if suffix == ".tsv" else ","
+    table = pyarrow.csv.read_csv(
         file,
         read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True
-        ),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(as_text, pa.large_string())
         ),
     )
+    for field in table.schema:
+        if pa.types.is_binary(field.type):  # as Arrow reads what is no UTF-8
+            raise ValueError(f"the column {field.name!r} is not UTF-8")
+        if field.name not in as_text and field.name.strip() in as_text:
+            raise ValueError(f"the name of the column {field.name!r} begins or ends with a space")
+    if any(map(_has_lines, table.columns)):
+        file.seek(0)
+        _check_quotes(file, delimiter)
+    return table
+
+
+def _has_lines(column: pa.ChunkedArray) -> bool:
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return is_text and bool(pc.any(pc.match_substring(column, "\n")).as_py())
+
+
+def _check_quotes(file: Any, delimiter: str) -> None:
+    """Look for a quote that is never closed: Arrow takes the rows behind it for part of its value.
+
+    Raises:
+        ValueError: If there is one, or one that is closed by the next row that has a quote.
+    """
+    lines = io.TextIOWrapper(file, encoding="latin-1", newline="")  # keeps bytes as they are
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    begin, end = 1, False
+    with _values_of_any_length():
+        while not end:
+            try:
+                end = next(rows, None) is None
+            except csv.Error:
+                if rows.line_num > begin:  # within a line nothing is lost
+                    raise ValueError(
+                        f"a quote that opens in line {begin:,} is closed by none of its own"
+                    ) from None
+            begin = rows.line_num + 1
+    lines.detach()  # or the file is closed with them
+
+
+@contextmanager
+def _values_of_any_length() -> Iterator[None]:
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _read_json(file: Any, as_text: Collection[str], suffix: str) -> pa.Table:

@@ -15,7 +15,7 @@ from operator import attrgetter
 
 from lit_buckets.sources.base import NO_CAPTION, Run
 from lit_buckets.sources.overlapping import Overlapping
-from lit_buckets.sources.patterns import Selection, is_image
+from lit_buckets.sources.patterns import Selection, is_hidden, is_image
 
 __all__ = ["Walk"]
 
@@ -45,7 +45,8 @@ class Walk:
         self.follow_links = follow_links
         self.real_root = os.path.realpath(self.root)
         self.left_out = {*apart_from} - {self.real_root}
-        self.entered: set[str] = set()  # real paths; filled only where links are followed
+        self.entered: set[str] = set()  # real paths, as far as a folder may be met again
+        self.met_again = bool(self.left_out) or follow_links
         self.disk = Overlapping()
 
     def runs(self) -> Iterator[Run]:
@@ -151,9 +152,10 @@ class Walk:
         inside = self._inside(file.path)
         if stat.S_ISDIR(mode):
             # of a folder inside, or round this one, the images come by their own names
-            known = inside or self._holds_root(file.path)
+            known = self._comes_by_itself(file.path) if inside else self._holds_root(file.path)
             if known or not self.selection.enters(path + "/"):
                 return None
+            self.met_again = True
         elif not wanted or not stat.S_ISREG(mode):
             return None
         if not inside and not self.follow_links:
@@ -171,7 +173,7 @@ class Walk:
         """
         if not self.selection.enters(folder):
             return False
-        if not self.left_out and not self.follow_links:
+        if not self.met_again:
             return True
         real = os.path.realpath(f"{self.root}/{folder}")
         if real in self.left_out or real in self.entered:
@@ -182,6 +184,13 @@ class Walk:
     def _inside(self, link: str) -> bool:
         target = os.path.realpath(link)
         return target == self.real_root or target.startswith(self.real_root.rstrip("/") + "/")
+
+    def _comes_by_itself(self, link: str) -> bool:
+        """Whether a folder inside is entered by its own name: none above it is left out."""
+        inside = os.path.realpath(link)[len(self.real_root.rstrip("/")) + 1 :]
+        names = inside.split("/") if inside else []
+        above = ["/".join(names[:depth]) + "/" for depth in range(1, len(names) + 1)]
+        return not any(map(is_hidden, names)) and all(map(self.selection.enters, above))
 
     def _holds_root(self, link: str) -> bool:
         return self.real_root.startswith(os.path.realpath(link).rstrip("/") + "/")
