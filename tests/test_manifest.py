@@ -256,8 +256,8 @@ def test_other_files_and_other_versions(tmp_path, monkeypatch):
     with pytest.raises(ManifestError, match="is damaged"):
         Manifest.open(tmp_path / "feather")
     file = write(tmp_path).file
-    monkeypatch.setattr(module, "VERSION", 5)
-    with pytest.raises(ManifestError, match="has version 4; this release reads version 5"):
+    monkeypatch.setattr(module, "VERSION", 6)
+    with pytest.raises(ManifestError, match="has version 5; this release reads version 6"):
         Manifest.open(file)
     assert issubclass(ManifestError, DataError)
 

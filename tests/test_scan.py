@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import logging
@@ -391,6 +392,71 @@ def test_images_that_failed_in_decoding_are_told_until_they_change(photos, again
     assert third.failed(read_failures(cache)) == {}
 
 
+def test_a_caption_of_another_length_is_read_whatever_its_time(photos, again):
+    (photos / "a.txt").write_text("old")
+    os.utime(photos / "a.txt", (1e9, 1e9))
+    again(photos)
+    (photos / "a.txt").write_text("much longer")
+    os.utime(photos / "a.txt", (1e9, 1e9))
+    manifest, read, captions = again(photos)
+    assert (read, captions) == ([], ["a.txt"])
+    assert manifest.caption(0) == "much longer"
+    assert again(photos)[2] == []
+
+
+def test_times_beyond_what_64_bits_reach(photos, again):
+    (photos / "a.txt").write_text("far from now")
+    for name in ("a.png", "a.txt", "b/c.png"):
+        os.utime(photos / name, (1.1e10, 1.1e10))
+    manifest = again(photos)[0]
+    assert len(manifest) == 4
+    assert manifest.caption(0) == "far from now"
+    assert again(photos)[1:] == ([], [])
+
+
+def test_a_read_only_cache_serves_a_start_that_changes_nothing(photos, again, monkeypatch, caplog):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    real, first = Path.unlink, again(photos)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path,
+            "unlink",
+            lambda self, **kw: refuse() if self.suffix == ".csv" else real(self, **kw),
+        )
+        assert again(photos)[0].id == first.id
+    (photos / "bad.png").write_bytes(b"bad")
+    second = again(photos)[0]
+    report = next(second.file.parent.glob("refused-*.csv"))
+    os.utime(report, (0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr("lit_buckets.manifest.files.replace_file", refuse)
+        assert again(photos)[0].id == second.id
+        assert "The table of refused files is not up to date: cache_dir=" in caplog.text
+        (photos / "worse.png").write_bytes(b"worse")
+        with pytest.raises(DataError, match=r"cache_dir=.* cannot be written: Read-only"):
+            again(photos)
+
+
+@pytest.mark.parametrize(
+    ("cache", "message"),
+    [
+        ("c\0", r"cache_dir='c\\x00' must be a path in UTF-8, without a NUL"),
+        ("c\udcff", "cache_dir='c.*' must be a path in UTF-8"),
+        (300 * "c", "cache_dir=.* cannot be written: File name too long"),
+    ],
+)
+def test_names_that_no_cache_can_have(photos, cache, message):
+    with pytest.raises((ConfigError, DataError), match=message):
+        scan(photos, cache_dir=cache)
+
+
+def test_a_path_with_a_nul(tmp_path):
+    with pytest.raises(ConfigError, match=r"path='a\\x00' must be a path; no name holds a NUL"):
+        scan("a\0", cache_dir=tmp_path)
+
+
 # ------------------------------------------------------------------ several sources
 
 
@@ -485,7 +551,8 @@ class Table:
     def blocks(self, *, earlier, apart_from=()) -> Iterator[Block]:
         for path in self.paths:
             status = Path(path).stat()
-            run = Run([path], [status.st_size], [status.st_mtime_ns], [-1], [""])
+            run = Run()
+            run.add(path, status.st_size, status.st_mtime_ns)
             yield from as_blocks([run])
 
     def caption_path(self, path: str) -> str:

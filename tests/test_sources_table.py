@@ -528,3 +528,63 @@ def test_a_folder_leaves_an_image_folder_inside_it_to_itself(root, tmp_path):
             **{str(root / name): "" for name in ("a.png", "c d.png")},
             str(root / "sub/b.png"): "B",
         }
+
+
+# ------------------------------------------------------------------ further columns
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int64())),
+        pa.array([[float("nan"), 1.0], None, []]),
+        pa.array([[float("nan"), 1.0], None, [2.0, 3.0]], pa.list_(pa.float64(), 2)),
+        pa.array([{"a": [float("nan")], "b": "x"}, None, {"a": None, "b": "y"}]),
+        pa.array([float("nan"), None, 1.0], pa.float32()),
+        pa.array(["x", None, "y"], pa.string_view()),
+        pa.array([b"x", None, b"y"], pa.binary_view()),
+        pa.array([b"x", None, b"y"], pa.binary(1)),
+        pa.array(["x", None, "y"]).dictionary_encode(),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_columns_of_every_type_are_the_same_at_the_next_start(root, again, values, caplog):
+    path = as_parquet(root / "t.parquet", pa.table({"path": [*SIZES], "x": values}))
+    first, opened = again(TableSource(path))
+    assert len(opened) == 3
+    plain = [
+        dict(v) if isinstance(v, list) and "map" in str(values.type) else v
+        for v in values.to_pylist()
+    ]
+    assert repr([first.value(i, "x") for i in range(3)]) in (repr(plain), repr(values.to_pylist()))
+    second, opened = again(TableSource(path))
+    assert (second.id, opened) == (first.id, [])
+    Manifest.open_checked(first.file)
+    assert "damaged" not in caplog.text
+
+
+def test_columns_that_no_row_can_be_taken_from(root, again):
+    values = pa.array([["x"], None, []], pa.list_(pa.string_view()))
+    path = as_parquet(root / "t.parquet", pa.table({"path": [*SIZES], "x": values}))
+    with pytest.raises(DataError, match=r"holds list<.*> in the column 'x', a type whose rows"):
+        again(TableSource(path))
+
+
+def test_numbers_that_no_type_holds_together(root, tmp_path, again):
+    other = write_images(tmp_path / "other", SIZES)
+    first = write_lines(root / "a.jsonl", [{"path": "a.png", "n": 2**53 + 1}])
+    second = write_lines(other / "b.jsonl", [{"path": "a.png", "n": 0.5}])
+    with pytest.raises(DataError, match=r"do not go together: Integer value 9007199254740993"):
+        again([TableSource(first), TableSource(second)])
+
+
+@pytest.mark.parametrize("repeats", [0, 2**31, True, 1.0])
+def test_repeats_that_are_none(root, repeats):
+    with pytest.raises(ConfigError, match=r"must be a whole number of at least 1 and less than"):
+        TableSource(root / "t.csv", repeats=repeats)
+
+
+def test_many_columns_take_no_more_than_their_share(root, again):
+    table = pa.table({"path": ["a.png"], **{f"c{i}": [i] for i in range(3000)}})
+    manifest = again(TableSource(as_parquet(root / "t.parquet", table)))[0]
+    assert len(manifest.columns) == 3000

@@ -15,6 +15,7 @@ that every column lies in one piece and other tools can read it. One row is one 
 | `bytes`, `mtime_ns` | int64 | its length, and the stamp of its file, when it was read |
 | `repeats` | int32 | how often it comes in an epoch |
 | `caption` | large_string | text of its caption; "" where there is none |
+| `caption_bytes` | int64 | length of the caption's file; 0 where it has no file of its own |
 | `caption_mtime_ns` | int64 | stamp of the caption's file; -1 where it has no file of its own |
 | `reason` | large_string | why the image is refused; "" where it is not |
 
@@ -36,7 +37,7 @@ Each part imports only from those before it:
 5. ``manifest``: the manifest itself.
 """
 
-from lit_buckets.manifest.columns import BATCH_FIELDS, SCHEMA, hash_strings
+from lit_buckets.manifest.columns import BATCH_FIELDS, SCHEMA, hash_strings, is_same
 from lit_buckets.manifest.files import (
     Failure,
     read_failures,
@@ -56,6 +57,7 @@ __all__ = [
     "ManifestError",
     "Refused",
     "hash_strings",
+    "is_same",
     "read_failures",
     "replace_file",
     "replace_text",

@@ -12,7 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["BATCH_FIELDS", "SCHEMA", "as_batch", "checksum", "fingerprint", "hash_strings"]
+__all__ = [
+    "BATCH_FIELDS",
+    "SCHEMA",
+    "as_batch",
+    "checksum",
+    "fingerprint",
+    "hash_strings",
+    "is_same",
+]
 
 IntArray = npt.NDArray[np.int64]
 
@@ -31,6 +39,7 @@ SCHEMA = pa.schema(
         pa.field("mtime_ns", pa.int64(), nullable=False),
         pa.field("repeats", pa.int32(), nullable=False),
         pa.field("caption", pa.large_string(), nullable=False),
+        pa.field("caption_bytes", pa.int64(), nullable=False),
         pa.field("caption_mtime_ns", pa.int64(), nullable=False),
         pa.field("reason", pa.large_string(), nullable=False),
     ]
@@ -50,6 +59,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "mtime_ns": 0,
     "repeats": 1,
     "caption": "",
+    "caption_bytes": 0,
     "caption_mtime_ns": -1,
     "reason": "",
 }
@@ -120,10 +130,40 @@ _BLOCK = 2**16  # rows that are hashed at once: tens of megabytes
 
 def checksum(batch: pa.RecordBatch, crc: int = 0) -> int:
     """CRC-32 over all columns and their names and types, beginning with that of something else."""
-    crc = zlib.crc32(batch.schema.remove_metadata().serialize(), crc)
+    written = batch.schema.remove_metadata().serialize()
+    # as it is read again: a map, for one, does not keep the names within it
+    crc = zlib.crc32(pa.ipc.read_schema(written).serialize(), crc)
     for low in range(0, len(batch), _BLOCK):
         crc = zlib.crc32(batch.slice(low, _BLOCK).serialize(), crc)
     return crc
+
+
+def is_same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
+    """Whether two columns hold the same values; two NaN are the same, wherever they lie.
+
+    Example:
+        >>> nan = pa.chunked_array([[[1.0, float("nan")], None]])
+        >>> nan.equals(nan), is_same(nan, nan)
+        (False, True)
+    """
+    kind = one.type
+    if kind != other.type or one.equals(other):
+        return bool(kind == other.type)
+    if not pc.is_null(one).equals(pc.is_null(other)):
+        return False
+    if pa.types.is_floating(kind):
+        return np.array_equal(one.to_numpy(), other.to_numpy(), equal_nan=True)  # null is NaN, too
+    if pa.types.is_struct(kind):
+        return all(
+            is_same(pc.struct_field(one, [i]), pc.struct_field(other, [i]))
+            for i in range(kind.num_fields)
+        )
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        lengths = (pc.list_value_length(each) for each in (one, other))
+        return next(lengths).equals(next(lengths)) and is_same(
+            pc.list_flatten(one), pc.list_flatten(other)
+        )
+    return False
 
 
 def hash_strings(array: pa.Array) -> npt.NDArray[np.uint64]:

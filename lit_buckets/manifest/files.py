@@ -82,7 +82,8 @@ def write_reasons(path: Path, reasons: Collection[tuple[str, str]]) -> None:
         OSError: If the disk is full or the folder may not be written.
     """
     if not reasons:
-        path.unlink(missing_ok=True)
+        if path.exists():  # where nothing may be written, nothing is asked for
+            path.unlink(missing_ok=True)
         return
 
     def save(temporary: Path) -> None:

@@ -18,7 +18,7 @@ from lit_buckets.manifest.files import replace_file
 __all__ = ["VERSION", "ManifestError", "check_file", "map_file", "write_file"]
 
 #: Version of the file's format. A file of another version is made anew.
-VERSION = 4
+VERSION = 5
 
 _KEY, _CHECKSUM = b"lit_buckets", "checksum"
 _NOTES = {
@@ -43,6 +43,11 @@ def map_file(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
     except FileNotFoundError:
         raise FileNotFoundError(f"manifest {str(path)!r} does not exist.") from None
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ManifestError(
+                f"manifest {str(path)!r} cannot be opened: {os.strerror(error.errno)}. Make it "
+                f"readable to this user, or name another cache_dir."
+            ) from error
         raise _damaged(path, error) from error
     if notes["version"] != VERSION:
         raise ManifestError(

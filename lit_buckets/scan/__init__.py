@@ -76,7 +76,8 @@ def scan(
         min_image_side: Images with a shorter side are refused, in pixels.
         max_image_ratio: Longer images are refused, as longer side over shorter; None for none.
         verify: Whether all images are decoded once, and refused where that fails. The manifest
-            remembers which were, and an image that does not change is never decoded again.
+            remembers which were, and an image that does not change is never decoded again: one
+            that was refused stays so in later passes, whether they verify or not.
         workers: How many files are read at once; None chooses, 1 keeps to this thread.
         progress: Whether to show a bar; None shows one in a terminal.
 
@@ -92,6 +93,7 @@ def scan(
     begun = time.perf_counter()
     demands = Demands(max_image_pixels, min_image_side, max_image_ratio, verify)
     _check_arguments(on_unreadable, demands, workers)
+    _check_cache(os.fspath(cache_dir))
     sources = _as_sources(path_or_sources)
     file = manifest_file(sources, cache_dir=cache_dir)
     report = report_file(file)
@@ -102,7 +104,8 @@ def scan(
         "pillow": PIL.__version__,
     }
     with Progress(progress) as bar, alone(file, bar):
-        known = find_known(file, sources)
+        with _writing(file.parent):
+            known = find_known(file, sources)
         listing = list_sources(sources, known.earlier, bar)
         todo = compare(listing, known, settings, verify=verify)
         manifest = known.exact
@@ -112,8 +115,7 @@ def scan(
             rows = assemble(listing.rows, known, todo, fresh, sources)
             check_readable(rows, sources)
             manifest = _write(file, rows, sources, settings, to_notes(listing.containers))
-        with _writing(file.parent):
-            write_report(manifest, report)
+        _report(manifest, report, may_fail=manifest is known.exact)
     _tell(manifest, report, known.exact, len(todo.rows), time.perf_counter() - begun)
     if on_unreadable == "error" and manifest.refused:
         raise DataError(
@@ -148,6 +150,17 @@ def _check_arguments(on_unreadable: str, demands: Demands, workers: int | None) 
             raise ConfigError(f"{name}={value} must be at least 1; the default is {default}.")
     if workers is not None and workers < 1:
         raise ConfigError(f"workers={workers} must be at least 1; 1 reads without helpers.")
+
+
+def _check_cache(cache_dir: str) -> None:
+    try:
+        is_name = b"\0" not in cache_dir.encode()  # Arrow maps files of such names alone
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ConfigError(
+            f"cache_dir={cache_dir!r} must be a path in UTF-8, without a NUL. Name another one."
+        )
 
 
 def _as_sources(given: Sources) -> list[Source]:
@@ -189,6 +202,17 @@ def _write(
             containers=containers,
             keep_equal=True,
         )
+
+
+def _report(manifest: Manifest, report: Path, *, may_fail: bool) -> None:
+    """Write the table of refused files; a cache that is read-only serves all the same."""
+    try:
+        with _writing(report.parent):
+            write_report(manifest, report)
+    except DataError as error:
+        if not may_fail:
+            raise
+        _log.warning("The table of refused files is not up to date: %s", error)
 
 
 @contextmanager

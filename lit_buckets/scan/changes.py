@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_buckets.headers import UNOPENED
-from lit_buckets.manifest import SCHEMA
+from lit_buckets.manifest import SCHEMA, is_same
 from lit_buckets.scan.known import Known
 from lit_buckets.scan.listing import NO_CAPTION, Listing
 
@@ -71,7 +71,7 @@ def compare(
     listed = sized & ~reused & ~header
     in_file = pc.is_null(listing.rows.column("caption")).to_numpy()
     has_caption = in_file & (pairs.now("caption_mtime_ns") != NO_CAPTION)
-    caption = readable & has_caption & ~pairs.same("caption_mtime_ns")
+    caption = readable & has_caption & ~pairs.same("caption_bytes", "caption_mtime_ns")
     rows_to_read = np.flatnonzero(header | caption)
     nothing = (
         known.exact is not None
@@ -172,7 +172,8 @@ class _Pairs(NamedTuple):
         size = self.same("height", "width") & ~self.before("measured").astype(bool)
         return bool(
             (np.diff(self.earlier[images]) > 0).all()
-            and self.same("bytes", "mtime_ns", "container", "offset", "caption_mtime_ns").all()
+            and self.same("bytes", "mtime_ns", "container", "offset").all()
+            and self.same("caption_bytes", "caption_mtime_ns").all()
             and (size | self.was_refused)[listed].all()
             and self._equal("caption", text)
             and self._equal("reason", np.flatnonzero(self.now_refused))
@@ -185,10 +186,7 @@ class _Pairs(NamedTuple):
 
     def _equal(self, name: str, rows: IntArray | None = None) -> bool:
         now, before = self._both(name, rows)
-        if not pa.types.is_floating(now.type) or now.type != before.type:
-            return bool(now.equals(before))
-        nulls = pc.is_null(now).equals(pc.is_null(before))  # to NumPy they are NaN, too
-        return nulls and np.array_equal(now.to_numpy(), before.to_numpy(), equal_nan=True)
+        return is_same(now, before)
 
     def _both(
         self, name: str, rows: IntArray | None = None

@@ -41,6 +41,7 @@ _DEFAULTS: dict[str, Any] = {
     "height": 0,
     "width": 0,
     "caption": None,
+    "caption_bytes": 0,
     "caption_mtime_ns": NO_CAPTION,
     "measured": False,
     "verified": False,
@@ -160,7 +161,10 @@ def _in_conflict(schemas: Sequence[pa.Schema], error: Exception) -> tuple[str, l
             pa.unify_schemas([pa.schema([f]) for f in fields], promote_options="permissive")
         except pa.ArrowException:
             return name, list(dict.fromkeys(str(field.type) for field in fields))
-    raise error
+    raise DataError(
+        f"the columns of {len(schemas)} tables do not go together: {error}. Give each one type, or "
+        f"leave it out with 'columns'."
+    ) from None
 
 
 def _complete(rows: pa.Table, place: int, repeats: int) -> pa.Table:

@@ -32,8 +32,9 @@ def alone(manifest: Path, bar: Progress) -> Iterator[None]:
         bar: Tells that there is a wait.
     """
     file, cache = manifest.with_name(f".{manifest.stem}.lock"), manifest.parent
-    lock, made = FileLock(file, fallback_to_soft=False), not cache.exists()
+    lock, made = FileLock(file, fallback_to_soft=False), False
     try:
+        made = not cache.exists()
         cache.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import SUFFIXES
+from lit_buckets.storage import END_OF_TIME
 
 __all__ = [
     "BLOCK",
@@ -49,6 +50,7 @@ LISTED = pa.schema(
         pa.field("height", pa.int32()),  # pixels, as displayed; 0 where the source does not know
         pa.field("width", pa.int32()),
         pa.field("caption", pa.large_string()),  # null where it lies in a file beside the image
+        pa.field("caption_bytes", pa.int64()),  # that file's length; 0 where there is none
         pa.field("caption_mtime_ns", pa.int64()),  # that file's stamp; -1 where there is none
     ]
 )
@@ -62,24 +64,27 @@ class Run:
         path: Relative to the source's root, with "/" between its parts; valid Unicode.
         bytes: Length of each file; -1 if unknown.
         mtime_ns: Time of its last change in nanoseconds, or what stands for it (see `storage`).
-        caption_mtime_ns: The same of its caption file; -1 if there is none.
+        caption_bytes: Length of its caption file; 0 if there is none.
+        caption_mtime_ns: Time of that file's last change; -1 if there is none.
         reason: Why it cannot even be opened, as a short sentence; "" if it can.
     """
 
     path: list[str] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
     mtime_ns: list[int] = field(default_factory=list)
+    caption_bytes: list[int] = field(default_factory=list)
     caption_mtime_ns: list[int] = field(default_factory=list)
     reason: list[str] = field(default_factory=list)
 
     def add(
-        self, path: str, length: int, mtime_ns: int, caption_mtime_ns: int = NO_CAPTION
+        self, path: str, length: int, mtime_ns: int, caption: tuple[int, int] = (0, NO_CAPTION)
     ) -> None:
-        """Add a file."""
+        """Add a file; of its caption, length and time of change are told."""
         self.path.append(path)
         self.bytes.append(length)
         self.mtime_ns.append(mtime_ns)
-        self.caption_mtime_ns.append(caption_mtime_ns)
+        self.caption_bytes.append(caption[0])
+        self.caption_mtime_ns.append(caption[1])
         self.reason.append("")
 
     def refuse(self, path: str, reason: str) -> None:
@@ -202,10 +207,20 @@ def as_blocks(runs: Iterable[Run]) -> Iterator[Block]:
         for column, more in zip(columns, run.columns(), strict=True):
             column += more
         if len(columns[0]) >= BLOCK:
-            yield Block(pa.table(columns, schema=schema))
+            yield Block(_as_table(columns, schema))
             columns = [[] for _ in schema]
     if columns[0]:
-        yield Block(pa.table(columns, schema=schema))
+        yield Block(_as_table(columns, schema))
+
+
+def _as_table(columns: list[list[Any]], schema: pa.Schema) -> pa.Table:
+    try:
+        return pa.table(columns, schema=schema)
+    except OverflowError:  # rare, and folders are listed too often to ask of each file
+        for column, each in zip(columns, schema, strict=True):
+            if each.type == pa.int64():
+                column[:] = [min(value, END_OF_TIME) for value in column]
+        return pa.table(columns, schema=schema)
 
 
 def check_free(names: Iterable[str], reserved: Collection[str], label: str) -> None:

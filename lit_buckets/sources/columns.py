@@ -232,7 +232,8 @@ def further_of(table: pa.Table, names: Sequence[str], label: str) -> dict[str, p
     """Further columns, by name, of types that stay the same when tables are put together.
 
     Raises:
-        DataError: If one holds images themselves: the manifest is no place for them.
+        DataError: If one holds images themselves: the manifest is no place for them; or values of
+            a type that cannot be taken row by row.
     """
     for name in names:
         if _holds_bytes(table.schema.field(name).type):
@@ -241,7 +242,15 @@ def further_of(table: pa.Table, names: Sequence[str], label: str) -> dict[str, p
                 f"{table.schema.field(name).type}; the manifest has room for values only. "
                 f"Leave it out with 'columns', a list of those to keep."
             )
-    return {name: _plain(table.column(name)) for name in names}
+    plain = {name: _plain(table.column(name)) for name in names}
+    for name, column in plain.items():
+        if "_view" in str(column.type):
+            raise DataError(
+                f"path={label!r} holds {column.type} in the column {name!r}, a type whose rows "
+                f"Arrow cannot choose from. Write it as lists and strings, or leave it out with "
+                f"'columns', a list of those to keep."
+            )
+    return plain
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -264,8 +273,9 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return _plain(column)
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type))
-    larger = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
-    return column.cast(larger[kind]) if kind in larger else column
+    larger = {"string": pa.large_string(), "binary": pa.large_binary()}
+    name = str(kind).removesuffix("_view")
+    return column.cast(larger[name]) if name in larger else column
 
 
 def _listed(names: Sequence[str]) -> str:

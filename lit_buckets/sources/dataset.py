@@ -23,7 +23,7 @@ from lit_buckets.sources.columns import (
     sizes_of,
 )
 from lit_buckets.sources.dataset_files import ImageSpans, MappedFile, data_files, is_image_type
-from lit_buckets.storage import absolute, is_remote
+from lit_buckets.storage import absolute, change_of, is_remote
 
 __all__ = ["DatasetSource"]
 
@@ -91,7 +91,7 @@ class DatasetSource(Columns):
             name = file.removeprefix(f"{self.root}/")
             try:
                 yield from map(
-                    Block, self._rows(MappedFile(file), name, Path(file).stat().st_mtime_ns)
+                    Block, self._rows(MappedFile(file), name, change_of(Path(file).stat()))
                 )
             except LitBucketsError:
                 raise

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lit_buckets.sources.overlapping import Overlapping
-from lit_buckets.storage import is_remote, joined, remote
+from lit_buckets.storage import change_of, is_remote, joined, remote
 
 __all__ = ["Files", "Names", "clean"]
 
@@ -156,7 +156,7 @@ class Files:
         status = os.lstat(whole)
         if stat.S_ISREG(status.st_mode):
             if not self._confined or self._holds(whole[: whole.rfind("/") + 1]):
-                return status.st_size, status.st_mtime_ns, ""
+                return status.st_size, change_of(status), ""
             return 0, 0, _LINK
         if not stat.S_ISLNK(status.st_mode):
             return 0, 0, "not a file"
@@ -165,7 +165,7 @@ class Files:
         status = os.stat(whole)  # noqa: PTH116 - many times faster than pathlib
         if not stat.S_ISREG(status.st_mode):
             return 0, 0, "not a file"
-        return status.st_size, status.st_mtime_ns, ""
+        return status.st_size, change_of(status), ""
 
     def _holds_folder(self, folder: str) -> bool:
         return (os.path.realpath(folder).rstrip("/") + "/").startswith(self._real_root)

@@ -62,10 +62,8 @@ def _images(root: str, files: dict[str, Found], selection: Selection, captions: 
             run.refuse(path, f"cannot be opened: {stamp.strerror}")
             continue
         # a caption that the server does not answer for is tried, and told, when it is read
-        change = (
-            NO_CAPTION if caption is None else 0 if isinstance(caption, OSError) else caption[1]
-        )
-        run.add(path, *stamp, caption_mtime_ns=change)
+        of_caption = (0, 0) if isinstance(caption, OSError) else caption or (0, NO_CAPTION)
+        run.add(path, *stamp, caption=of_caption)
     return run
 
 

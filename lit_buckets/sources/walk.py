@@ -120,24 +120,26 @@ class Walk:
         self, run: Run, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]
     ) -> None:
         status = file.stat()
-        caption, refused = NO_CAPTION, ""
+        length, caption, refused = 0, NO_CAPTION, ""
         if texts:
-            caption, refused = self._caption(file.name, texts)
+            length, caption, refused = self._caption(file.name, texts)
         run.path.append(path)
         run.bytes.append(status.st_size)
         run.mtime_ns.append(status.st_mtime_ns)
+        run.caption_bytes.append(length)
         run.caption_mtime_ns.append(caption)
         run.reason.append(refused)
 
-    def _caption(self, name: str, texts: Mapping[str, os.DirEntry[str]]) -> tuple[int, str]:
-        """Time of last change of an image's caption, and why the image is refused for it."""
+    def _caption(self, name: str, texts: Mapping[str, os.DirEntry[str]]) -> tuple[int, int, str]:
+        """Length and time of change of an image's caption, and why the image is refused for it."""
         text = texts.get(name[: name.rfind(".")] + (self.captions or ""))
         if text is None or not text.is_file():
-            return NO_CAPTION, ""
+            return 0, NO_CAPTION, ""
         refused = ""
         if text.is_symlink() and not self.follow_links and not self._inside(text.path):
             refused = f"its caption {text.name!r} is {_LEADS_OUT}"
-        return text.stat().st_mtime_ns, refused
+        status = text.stat()
+        return status.st_size, status.st_mtime_ns, refused
 
     def _add_link(
         self, run: Run, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]

@@ -4,6 +4,26 @@ A file is named by its path, or by a URL that fsspec knows: ``s3://``, ``gs://``
 so on. What is remote is asked through :mod:`lit_buckets.storage.remote`, which alone knows fsspec.
 """
 
-from lit_buckets.storage.spans import Span, absolute, confined, is_remote, joined, read, stamp
+from lit_buckets.storage.spans import (
+    END_OF_TIME,
+    Span,
+    absolute,
+    change_of,
+    confined,
+    is_remote,
+    joined,
+    read,
+    stamp,
+)
 
-__all__ = ["Span", "absolute", "confined", "is_remote", "joined", "read", "stamp"]
+__all__ = [
+    "END_OF_TIME",
+    "Span",
+    "absolute",
+    "change_of",
+    "confined",
+    "is_remote",
+    "joined",
+    "read",
+    "stamp",
+]

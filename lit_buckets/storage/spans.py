@@ -9,9 +9,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from lit_buckets.errors import ConfigError
 from lit_buckets.storage import remote
 
-__all__ = ["Span", "absolute", "confined", "is_remote", "joined", "read", "stamp"]
+__all__ = [
+    "END_OF_TIME",
+    "Span",
+    "absolute",
+    "change_of",
+    "confined",
+    "is_remote",
+    "joined",
+    "read",
+    "stamp",
+]
+
+#: The last nanosecond that 64 bits reach, in the year 2262.
+END_OF_TIME = 2**63 - 1
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[^/]*)?://")
 
@@ -43,11 +57,16 @@ def is_remote(path: str) -> bool:
 def absolute(path: str | os.PathLike[str]) -> str:
     """A path that means the same in every working directory; links in it are kept as they are.
 
+    Raises:
+        ConfigError: If no file can have such a name.
+
     Example:
         >>> absolute("s3://bucket/photos/"), absolute("file:///data/photos")
         ('s3://bucket/photos', '/data/photos')
     """
     text = os.fspath(path)
+    if "\0" in text:
+        raise ConfigError(f"path={text!r} must be a path; no name holds a NUL. Remove it.")
     for scheme in ("file://", "local://"):
         text = text.removeprefix(scheme)
     if is_remote(text):
@@ -115,6 +134,11 @@ def read(span: Span) -> bytes:
     return content
 
 
+def change_of(status: os.stat_result) -> int:
+    """The time of a file's last change, in nanoseconds; `END_OF_TIME` for a later one."""
+    return min(status.st_mtime_ns, END_OF_TIME)
+
+
 def stamp(span: Span) -> tuple[int, int]:
     """What tells whether bytes have changed: their length, and a number that changes with the file.
 
@@ -128,5 +152,5 @@ def stamp(span: Span) -> tuple[int, int]:
         length, change = remote.stamp(span.file)
     else:
         status = Path(span.file).stat()
-        length, change = status.st_size, status.st_mtime_ns
+        length, change = status.st_size, change_of(status)
     return length if span.length < 0 else span.length, change
