@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -222,6 +223,74 @@ def test_strange_names_on_a_web_server(tmp_path):
         assert [named.read(i) for i in range(6)] == [(root / name).read_bytes() for name in names]
 
 
+@pytest.mark.parametrize("folder", ["", "set#1/", "why?/"])
+def test_strange_names_in_a_store(memory, tmp_path, folder):
+    system = fsspec.filesystem("memory")
+    names = [f"{folder}{name}.png" for name in ("n#1", "plain", "q?", "50%23", "p&q;r", "a#b?c=d")]
+    names += [f"{folder}x#?/{i}#.png" for i in range(30)]
+    for i, name in enumerate(names):
+        system.pipe(f"/strange/{name}", png(3 + i, 4))
+        system.pipe(f"/strange/{name.removesuffix('.png')}.txt", name.encode())
+    manifest = load("memory://strange", tmp_path)
+    assert {*manifest.captions} == {*names}
+    for some in (names[:4], names):  # asked for one by one, and listed
+        rows = [{"path": name, "text": name} for name in [*some, f"{folder}gone#.png"]]
+        table = write_lines(tmp_path / "t.jsonl", rows)
+        named = load(TableSource(table, image_root="memory://strange"), tmp_path)
+        assert list(named.captions) == some
+        assert named.sizes.tolist() == [[3 + i, 4] for i in range(len(some))]
+        assert [named.read(i) for i in range(len(some))] == [
+            system.cat_file(f"/strange/{name}") for name in some
+        ]
+        assert [path for path, _ in named.refused] == [f"memory://strange/{folder}gone#.png"]
+
+
+def test_names_that_a_protocol_cannot_tell(memory, tmp_path, monkeypatch):
+    system = fsspec.filesystem("memory")
+    for name in ("?/a.png", "b?c.png", "a?/d.png", "n#1.png"):
+        system.pipe(f"/photos/{name}", png(9, 9))
+    real = type(system)._strip_protocol
+    monkeypatch.setattr(
+        type(system), "_strip_protocol", staticmethod(lambda path: real(path.partition("?")[0]))
+    )
+    paths = [path for path, *_ in told(load(memory, tmp_path))]
+    assert paths == ["a.png", "b-d.png", "b/a/e.png", "b/c.png", "n#1.png"]
+
+
+def test_names_on_a_web_server_that_look_like_urls(tmp_path):
+    names = ["http.png", "https/http/z.png", "https_logo.png", "httpd-1.png"]
+    root = write_images(tmp_path / "root", {name: (3 + i, 4) for i, name in enumerate(names)})
+    for name in names:
+        write((root / name).with_suffix(".txt"), name)
+    with served(root) as (url, _):
+        assert sorted(told(load(url, tmp_path))) == sorted(told(load(root, tmp_path)))
+
+
+@pytest.mark.parametrize("below", ["", "/two words/ü", "/b/../two words/ü"])
+def test_links_of_a_web_page(tmp_path, below):
+    root = tmp_path / "root"
+    with served(root) as (url, _):
+        here = f"{url}/two%20words/%C3%BC" if below else url
+        links = ["./b.png", f"{here}/c.png", f"{here.removeprefix(url)}/d.png", " e.png ", "./f/"]
+        links += ["b.png", "B.png", "g&amp;h.png", "with space.png", "i%23j%3F.png", "%C3%BC.png"]
+        links += ["日本.png", "http.png", ".", "./", "../", "..", "/", "", "//[", "?C=N;O=D", "#a"]
+        links += ["a.png?full", "a.png#part", "f/a.png", "../z/a.png", "/x/a.png", "mailto:a@b.png"]
+        links += ["http://example.org/a.png", "//example.org/a.png", f"{url}0/a.png", "x/../k.png"]
+        page = "".join(f'<A class=x\nHREF="{link}">a.png</A> {url}/a.png\n' for link in links)
+        unlike = "<!-- <a href='a.png'> --><a>a.png</a><a href><img src='a.png'><link href='a.png'>"
+        folder = root / below.replace("/b/..", "").lstrip("/")
+        write(folder / "index.html", f"{unlike}{page}<a href=l.png><a href='m.png'>")
+        found = remote.found_in(url + below)
+        names = ["b.png", "c.png", "d.png", "e.png", "B.png", "g&h.png", "with space.png"]
+        names += ["i%23j%3F.png", "%C3%BC.png", "日本.png", "http.png", "k.png", "l.png", "m.png"]
+        assert sorted(each.name for each in found if not each.is_folder) == sorted(names)
+        assert [each.name for each in found if each.is_folder] == ["f"]
+        assert {each[2:] for each in found} == {(-1, 0)}
+        assert {*remote.found_in(f"simplecache::{url}{below}")} == {*found}
+        write(folder / "index.html", b"\xff\x00<a href='a.png'><![ <!x <a href=")
+        assert [each.name for each in remote.found_in(url + below)] == ["a.png"]
+
+
 # ------------------------------------------------------------------ no more than is needed
 
 
@@ -284,6 +353,34 @@ def test_remote_tables_and_image_folders(root, tmp_path, place, request):
         assert load(source, tmp_path).id == far.id
     local = load(TableSource(root / "metadata.jsonl", image_root=url), tmp_path)
     assert told(local) == told(far)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError("no listing"), RuntimeError("busy"), FileNotFoundError("none")]
+)
+def test_a_table_in_folders_that_may_not_be_listed(memory, tmp_path, monkeypatch, error):
+    names = [*SIZES, *(f"b/{i}.png" for i in range(30))]
+    for i in range(30):
+        fsspec.filesystem("memory").pipe(f"/photos/b/{i}.png", png(7, 7))
+    table = write_lines(tmp_path / "t.jsonl", [{"path": name} for name in [*names, "b/gone.png"]])
+    real = fsspec.implementations.memory.MemoryFileSystem.ls
+    listed = []
+
+    def ls(system, path, **options):
+        listed.append(path)
+        if path.endswith("/b"):
+            raise error
+        return real(system, path, **options)
+
+    monkeypatch.setattr(fsspec.implementations.memory.MemoryFileSystem, "ls", ls)
+    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
+    manifest = load(TableSource(table, image_root=memory), tmp_path)
+    assert "/photos/b" in listed
+    reason = "cannot be opened: No such file or directory"
+    lost = [name for name in names if re.fullmatch(r"b/[^/]+", name)]
+    lost = [*(lost if isinstance(error, FileNotFoundError) else []), "b/gone.png"]
+    assert [tuple(each) for each in manifest.refused] == [(f"{memory}/{x}", reason) for x in lost]
+    assert list(manifest.paths) == [f"{memory}/{name}" for name in names if name not in lost]
 
 
 def test_urls_in_a_table(web, root, tmp_path):

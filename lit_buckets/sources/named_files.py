@@ -122,7 +122,7 @@ class Files:
         self._root, self._confined = root, confined
         self._real_root = "" if is_remote(root) else os.path.realpath(root).rstrip("/") + "/"
         self._holds = lru_cache(2**16)(self._holds_folder)
-        self._listed: dict[str, dict[str, tuple[int, int]]] = {}
+        self._listed: dict[str, dict[str, tuple[int, int]] | None] = {}
         self._disk = Overlapping()
 
     def look(self, paths: Sequence[str]) -> Looks:
@@ -130,7 +130,9 @@ class Files:
         whole = [joined(self._root, path) for path in paths]
         may_be_far = is_remote(self._root) or not self._confined
         far = [url for url in whole if is_remote(url)] if may_be_far else []
-        stamps = dict(zip(far, self._from_listings(far) or remote.stamps(far), strict=True))
+        stamps = self._from_listings(far)
+        others = [url for url in far if url not in stamps]
+        stamps.update(zip(others, remote.stamps(others), strict=True))
         looks = Looks([], [], [])
         for look in self._disk.map(lambda path: self._look_at(path, stamps), whole):
             looks.add(*look)
@@ -170,17 +172,21 @@ class Files:
     def _holds_folder(self, folder: str) -> bool:
         return (os.path.realpath(folder).rstrip("/") + "/").startswith(self._real_root)
 
-    def _from_listings(self, urls: Sequence[str]) -> list[tuple[int, int] | OSError] | None:
+    def _from_listings(self, urls: Sequence[str]) -> dict[str, tuple[int, int] | OSError]:
         """Stamps from a few listings of whole folders, where those can be had and pay off."""
-        parts = [url.rpartition("/") for url in urls]
-        folders = {folder for folder, _, _ in parts}
-        if 8 * len(folders) > len(urls) or any(url.startswith("http") for url in urls):
-            return None
+        folders = {url: url.rpartition("/")[0] for url in urls}
+        distinct = {*folders.values()}
+        if 8 * len(distinct) > len(urls) or any(url.startswith("http") for url in urls):
+            return {}
         self._listed = dict([*self._listed.items()][-_FOLDERS:])
-        for folder in sorted(folders - self._listed.keys()):
+        for folder in sorted(distinct - self._listed.keys()):
             self._listed[folder] = _files_in(folder)
         missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return [self._listed[folder].get(name, missing) for folder, _, name in parts]
+        return {
+            url: files.get(url.removeprefix(f"{folder}/"), missing)
+            for url, folder in folders.items()
+            if (files := self._listed[folder]) is not None
+        }
 
 
 def _known(stamp: tuple[int, int] | OSError) -> tuple[int, int, str]:
@@ -189,9 +195,12 @@ def _known(stamp: tuple[int, int] | OSError) -> tuple[int, int, str]:
     return (*stamp, "")
 
 
-def _files_in(folder: str) -> dict[str, tuple[int, int]]:
+def _files_in(folder: str) -> dict[str, tuple[int, int]] | None:
+    """Stamps of the files in a remote folder; None if it cannot be listed."""
     try:
         found = remote.found_in(folder)
-    except OSError:
+    except FileNotFoundError:
         return {}
+    except OSError:  # often, files may be read where no folder may be listed
+        return None
     return {one.name: (one.bytes, one.change) for one in found if not one.is_folder}

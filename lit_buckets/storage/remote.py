@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from html.parser import HTMLParser
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote, urljoin, urlsplit
 
 import fsspec
 
@@ -107,19 +109,78 @@ def found_in(url: str) -> list[Found]:
         OSError: If it cannot be listed.
         DataError: If no file system is known, or installed, for such a URL.
     """
-    folder = url.rstrip("/") + "/"
 
-    def ask(system: Any, path: str) -> Iterator[Found]:
-        system.invalidate_cache()
-        prefix = system._strip_protocol(folder).rstrip("/") + "/"
-        for info in system.ls(folder if prefix == folder else path, detail=True):
-            name = str(info["name"])
-            inside = name.removeprefix(prefix).rstrip("/")
-            # a web page may link to anything; a store may list the folder itself
-            if name.startswith(prefix) and inside and not set(inside) & set("/?#"):
-                yield Found(inside, info["type"] == "directory", *_stamped(info))
+    def ask(system: Any, path: str) -> list[Found]:
+        if path.startswith(("http://", "https://")):
+            # a file system round that of the web would keep the page
+            return _linked(getattr(system, "fs", system), path.rstrip("/") + "/")
+        return list(_listed(system, path, url.rstrip("/")))
 
-    return _tried(url, lambda system, path: list(ask(system, path)))
+    return _tried(url, ask)
+
+
+def _listed(system: Any, path: str, url: str) -> Iterator[Found]:
+    """What a store lists in a folder, as far as URLs below the folder's can name it."""
+    system.invalidate_cache()
+    prefix = system._strip_protocol(f"{url}/").rstrip("/") + "/"
+    for info in system.ls(path, detail=True):
+        name = str(info["name"]).rstrip("/")
+        inside = name.removeprefix(prefix)
+        # a store may list the folder itself; for some protocols "?" ends the path in a URL, and
+        # what is in "why?" would be asked for in "why"
+        if inside and "/" not in inside and system._strip_protocol(f"{url}/{inside}") == name:
+            yield Found(inside, info["type"] == "directory", *_stamped(info))
+
+
+def _linked(system: Any, folder: str) -> list[Found]:
+    """What the page of a web server's folder links to in it, each once.
+
+    fsspec reads such pages, too, but takes a link to ``http.jpg`` for a whole URL, and does not
+    know ``./a.jpg``.
+    """
+    links = _Links()
+    links.feed(system.cat_file(folder).decode(errors="replace"))
+    links.close()
+    whole = urljoin(folder, ".")  # without ".." in it, as what links lead to
+    names = [name for link in links.found if (name := _name_in(whole, link))]
+    return [Found(name.rstrip("/"), name.endswith("/"), -1, 0) for name in dict.fromkeys(names)]
+
+
+class _Links(HTMLParser):
+    """Where the links of a web page lead, as the page writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a link."""
+        if tag == "a":
+            self.found += [value for name, value in attrs if name == "href" and value]
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """Pass over what begins with ``<![``, which older versions of Python may fail at."""
+        return self.parse_bogus_comment(i, report)
+
+
+def _name_in(folder: str, link: str) -> str:
+    """Last part of what a link on a folder's page leads to; "" unless it is in the folder itself.
+
+    Example:
+        >>> links = "./b.jpg", "http.jpg", "/cats/a%23b/", "?C=N", "../", "tom/c.jpg"
+        >>> [_name_in("https://example.org/cats/", link) for link in links]
+        ['b.jpg', 'http.jpg', 'a%23b/', '', '', '']
+    """
+    try:
+        base, whole = urlsplit(folder), urlsplit(urljoin(folder, link.strip()))
+    except ValueError:  # no URL at all
+        return ""
+    if whole[:2] != base[:2] or whole.query or whole.fragment:
+        return ""
+    above, slash, _ = whole.path.rstrip("/").rpartition("/")
+    # the server may write the folder's own name in other characters than the user
+    is_inside = unquote(above + slash) == unquote(base.path)
+    return whole.path.removeprefix(above + slash) if is_inside else ""
 
 
 def matching(pattern: str, root: str) -> list[str]:
