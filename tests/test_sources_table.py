@@ -552,11 +552,7 @@ def test_columns_of_every_type_are_the_same_at_the_next_start(root, again, value
     path = as_parquet(root / "t.parquet", pa.table({"path": [*SIZES], "x": values}))
     first, opened = again(TableSource(path))
     assert len(opened) == 3
-    plain = [
-        dict(v) if isinstance(v, list) and "map" in str(values.type) else v
-        for v in values.to_pylist()
-    ]
-    assert repr([first.value(i, "x") for i in range(3)]) in (repr(plain), repr(values.to_pylist()))
+    assert repr([first.value(i, "x") for i in range(3)]) == repr(values.to_pylist())  # NaN, too
     second, opened = again(TableSource(path))
     assert (second.id, opened) == (first.id, [])
     Manifest.open_checked(first.file)
