@@ -119,3 +119,29 @@ def test_a_path_is_an_image_if_its_name_is(path):
     name = path.rpartition("/")[2] + ".png"
     assert is_image(path + ".png") == (name != ".png")
     assert Selection(None, None).takes(path)
+
+
+def test_tables_in_folders_below_are_told(tmp_path, caplog):
+    names = dict.fromkeys(["train/a.jpg", "test/b.jpg", "c.jpg"], (2, 3))
+    root = write_images(tmp_path / "root", names)
+    write(root / "train/metadata.csv", "file_name,text\na.jpg,A\n")
+    write(root / "test/metadata.jsonl", '{"file_name": "b.jpg", "text": "B"}\n')
+    assert len(scan(root, cache_dir=tmp_path / "cache")) == 3
+    assert (
+        "holds 2 tables of images in folders below it, such as 'test/metadata.jsonl'" in caplog.text
+    )
+    caplog.clear()
+    scan(FolderSource(root, exclude=("train/", "test/")), cache_dir=tmp_path / "cache")
+    scan(root / "train", cache_dir=tmp_path / "cache")
+    assert "tables of images" not in caplog.text
+
+
+def test_captions_in_other_codings(tmp_path, caplog):
+    root = write_images(tmp_path / "root", dict.fromkeys(["a.jpg", "b.jpg", "c.jpg"], (2, 3)))
+    write(root / "a.txt", "\ufeffgrün".encode("utf-16-le"))
+    write(root / "b.txt", "\ufeffgrün".encode("utf-16-be"))
+    assert [*scan(root, cache_dir=tmp_path / "cache").captions] == ["grün", "grün", ""]
+    assert "not UTF-8" not in caplog.text
+    write(root / "c.txt", "grün".encode("latin-1"))
+    assert [*scan(root, cache_dir=tmp_path / "cache").captions][2] == "gr\ufffdn"
+    assert "1 captions are not UTF-8, such as that of 'c.jpg'" in caplog.text

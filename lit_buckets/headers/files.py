@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 from collections.abc import Iterable
@@ -60,13 +61,17 @@ class FileRead(NamedTuple):
 
 
 def caption_text(content: bytes) -> str:
-    """Text of a caption: UTF-8, a byte order mark dropped, invalid bytes replaced, stripped.
+    """Text of a caption: UTF-8, or UTF-16 where it begins with a byte order mark; stripped.
+
+    The mark is dropped, and invalid bytes are replaced by U+FFFD.
 
     Example:
         >>> caption_text(b" a cat  ")
         'a cat'
     """
-    return content[:MAX_CAPTION].decode("utf-8-sig", errors="replace").strip()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    coding = "utf-16" if is_wide else "utf-8-sig"
+    return content[:MAX_CAPTION].decode(coding, errors="replace").strip()
 
 
 def read_caption(path: str | os.PathLike[str]) -> str | None:

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import PIL
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import MAX_IMAGE_PIXELS, Demands
@@ -191,6 +192,14 @@ def _write(
     if unread:
         _log.warning(
             "%s caption files could not be opened; these captions are empty.", f"{unread:,}"
+        )
+    spoilt = pc.match_substring(rows.column("caption"), "\ufffd").to_numpy()
+    if spoilt.any():
+        example = rows.column("path")[int(np.argmax(spoilt))].as_py()
+        _log.warning(
+            "%s captions are not UTF-8, such as that of %r; what cannot be read in them is U+FFFD.",
+            f"{np.count_nonzero(spoilt):,}",
+            example,
         )
     with _writing(file.parent):
         _sweep(file.parent)

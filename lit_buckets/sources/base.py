@@ -16,6 +16,7 @@ from lit_buckets.storage import END_OF_TIME
 __all__ = [
     "BLOCK",
     "LISTED",
+    "METADATA",
     "NO_CAPTION",
     "Block",
     "Container",
@@ -33,6 +34,9 @@ __all__ = [
 BLOCK = 2**13
 #: In place of a caption file's time of change, where there is none.
 NO_CAPTION = -1
+
+#: Names of the table in a folder of images, as Hugging Face's ImageFolder has it.
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 #: What happens to images without a caption.
 MissingCaption = Literal["empty", "skip", "error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -14,6 +15,7 @@ from lit_buckets.sources.base import (
     Block,
     Earlier,
     MissingCaption,
+    Run,
     as_blocks,
     check_captions,
     check_repeats,
@@ -24,6 +26,8 @@ from lit_buckets.sources.walk import Walk
 from lit_buckets.storage import absolute, is_remote, remote
 
 __all__ = ["FolderSource"]
+
+_log = logging.getLogger("lit_buckets")
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,21 @@ class FolderSource:
             runs = remote_walk(root, selection, self.captions, apart_from)
         else:
             _check_folder(root)
-            runs = Walk(root, selection, self.captions, self.follow_links, apart_from).runs()
+            runs = _told(Walk(root, selection, self.captions, self.follow_links, apart_from))
         return as_blocks(runs)
+
+
+def _told(walk: Walk) -> Iterator[Run]:
+    """The runs of a folder, and what they leave aside that somebody may miss."""
+    yield from walk.runs()
+    if walk.tables:
+        _log.warning(
+            "path=%r holds %s in folders below it, such as %r, whose captions and columns are not "
+            "read. Name each such folder as a source of its own to have them.",
+            walk.root,
+            f"{len(walk.tables):,} tables of images",
+            walk.tables[0],
+        )
 
 
 def _check_remote(root: str) -> None:

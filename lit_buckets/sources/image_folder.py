@@ -8,15 +8,12 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from lit_buckets.errors import ConfigError, DataError
-from lit_buckets.sources.base import Block, Earlier
+from lit_buckets.sources.base import METADATA, Block, Earlier
 from lit_buckets.sources.columns import AUTO, Columns
 from lit_buckets.sources.table import TableSource
 from lit_buckets.storage import absolute, is_remote, remote
 
-__all__ = ["METADATA", "ImageFolderSource"]
-
-#: Names of the table in such a folder.
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+__all__ = ["ImageFolderSource"]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import fields
 from typing import Any
 
 from lit_buckets.errors import ConfigError
-from lit_buckets.sources.base import Source
+from lit_buckets.sources.base import METADATA, Source
 from lit_buckets.sources.dataset import DatasetSource
 from lit_buckets.sources.dataset_files import is_dataset
 from lit_buckets.sources.folder import FolderSource
-from lit_buckets.sources.image_folder import METADATA, ImageFolderSource
+from lit_buckets.sources.image_folder import ImageFolderSource
 from lit_buckets.sources.shards import ShardSource
 from lit_buckets.sources.table import TableSource
 from lit_buckets.sources.table_files import suffix_of

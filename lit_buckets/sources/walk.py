@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from operator import attrgetter
 
-from lit_buckets.sources.base import NO_CAPTION, Run
+from lit_buckets.sources.base import METADATA, NO_CAPTION, Run
 from lit_buckets.sources.overlapping import Overlapping
 from lit_buckets.sources.patterns import Selection, is_hidden, is_image
 
@@ -48,6 +49,7 @@ class Walk:
         self.entered: set[str] = set()  # real paths, as far as a folder may be met again
         self.met_again = bool(self.left_out) or follow_links
         self.disk = Overlapping()
+        self.tables: list[str] = []  # of images, in folders below: they say what is not asked here
 
     def runs(self) -> Iterator[Run]:
         """Image files, and folders that cannot be listed, sorted by path."""
@@ -75,6 +77,7 @@ class Walk:
             run.refuse(folder, f"cannot be opened: folder not listed, {error.strerror or error}")
             files = []
         files.sort(key=attrgetter("name"))
+        self.tables += [folder + name for name in METADATA if folder and _holds(files, name)]
         suffix = self.captions
         texts = {file.name: file for file in files if file.name.endswith(suffix)} if suffix else {}
         self._look_ahead(folder, files, texts.values())
@@ -196,6 +199,11 @@ class Walk:
 
     def _holds_root(self, link: str) -> bool:
         return self.real_root.startswith(os.path.realpath(link).rstrip("/") + "/")
+
+
+def _holds(files: Sequence[os.DirEntry[str]], name: str) -> bool:
+    place = bisect_left(files, name, key=attrgetter("name"))
+    return place < len(files) and files[place].name == name
 
 
 def _look(file: os.DirEntry[str]) -> None:
