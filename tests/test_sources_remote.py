@@ -383,6 +383,17 @@ def test_a_table_in_folders_that_may_not_be_listed(memory, tmp_path, monkeypatch
     assert list(manifest.paths) == [f"{memory}/{name}" for name in names if name not in lost]
 
 
+def test_a_table_with_a_signature(root, web, tmp_path):
+    url, _ = web
+    write(root / "t.csv", "path\na.png\n")
+    signed = f"{url}/t.csv?signature=x/y"
+    assert kind_of(signed) == "table"
+    assert kind_of("https://host/photos?x=t.csv") == "folder"
+    manifest = load(signed, tmp_path)
+    assert [*manifest.paths] == [f"{url}/a.png"]
+    assert manifest.sizes.tolist() == [[5, 6]]
+
+
 def test_urls_in_a_table(web, root, tmp_path):
     rows = [{"path": f"{web[0]}/a.png"}, {"path": "b/c.png"}, {"path": f"{web[0]}/none.png"}]
     table = write_lines(root / "t.jsonl", rows)

@@ -20,7 +20,12 @@ from lit_buckets.sources.columns import (
     text,
 )
 from lit_buckets.sources.named_files import Files, clean
-from lit_buckets.sources.table_files import TABLE_SUFFIXES, read_table, suffix_of
+from lit_buckets.sources.table_files import (
+    TABLE_SUFFIXES,
+    read_table,
+    suffix_of,
+    without_query,
+)
 from lit_buckets.storage import absolute, is_remote
 
 __all__ = ["TableSource"]
@@ -66,7 +71,8 @@ class TableSource(Columns):
         """What the paths in the table begin at."""
         if self.image_root is not None:
             return absolute(self.image_root)
-        return self.label[: self.label.rfind("/")] or "/"
+        table = without_query(self.label)
+        return table[: table.rfind("/")] or "/"
 
     @property
     def confined(self) -> bool:

@@ -21,7 +21,7 @@ import pyarrow.parquet
 from lit_buckets.errors import DataError
 from lit_buckets.storage import Span, is_remote, read
 
-__all__ = ["TABLE_SUFFIXES", "read_table", "suffix_of"]
+__all__ = ["TABLE_SUFFIXES", "read_table", "suffix_of", "without_query"]
 
 #: Suffixes of the files that are read as tables.
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -31,8 +31,18 @@ _BLOCK = 2**26  # bytes that are parsed at a time; no row may be longer
 
 def suffix_of(path: str) -> str:
     """The suffix that tells how a table is written, in lower case; "" if it is none of them."""
-    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - of a URL, too
+    suffix = os.path.splitext(without_query(path))[1].lower()  # noqa: PTH122 - of a URL, too
     return suffix if suffix in TABLE_SUFFIXES else ""
+
+
+def without_query(path: str) -> str:
+    """The URL of a file on a web server without what follows "?", such as a signature.
+
+    Example:
+        >>> without_query("https://host/a/t.csv?key=x/y"), without_query("/data/what?.csv")
+        ('https://host/a/t.csv', '/data/what?.csv')
+    """
+    return path.partition("?")[0] if path.startswith(("http://", "https://")) else path
 
 
 def read_table(path: str, *, as_text: Collection[str]) -> pa.Table:
