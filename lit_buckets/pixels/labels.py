@@ -6,8 +6,9 @@ import io
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from lit_buckets.headers import MAX_IMAGE_PIXELS, open_image
 from lit_buckets.pixels.decode import DecodeError, check_size
@@ -16,7 +17,10 @@ from lit_buckets.pixels.depth import PNG_DEPTHS
 __all__ = ["decode_labels"]
 
 _MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
-_LOSSY = ("JPEG", "MPO")
+_LOSSY = ("JPEG", "MPO", "JPEG2000")  # a JPEG 2000 may be lossless, but nothing in it says so
+_LOSSY_IN_TIFF = ("jpeg", "tiff_jpeg", "webp")
+_PHOTOMETRIC, _SAMPLE_FORMAT = 0x0106, 0x0153
+_UNSIGNED, _SIGNED = 1, 2  # sample formats of a TIFF
 
 
 def decode_labels(
@@ -25,7 +29,7 @@ def decode_labels(
     """Decode a label map.
 
     A palette's indices are the labels, whatever their colours; grey values are, in files of 1 to
-    32 bits.
+    32 bits, as they are stored.
 
     Args:
         content: Content of the file.
@@ -36,8 +40,8 @@ def decode_labels(
         Integers (H, W) as displayed, EXIF orientation applied.
 
     Raises:
-        DecodeError: If it cannot be read, is too large, has several channels, or is a JPEG, which
-            does not keep values.
+        DecodeError: If it cannot be read, is too large, has several channels, is a JPEG, JPEG 2000
+            or compressed as one, which does not keep values, or stores black as the larger value.
     """
     try:
         with open_image(io.BytesIO(content), Path(name).suffix) as image:
@@ -51,19 +55,55 @@ def decode_labels(
 
 
 def _labels(image: Image.Image, name: str) -> torch.Tensor:
-    if image.format in _LOSSY:
-        raise DecodeError.of(name, f"labels must be exact; {image.format} does not keep values")
-    if image.mode not in _MODES:
-        raise DecodeError.of(name, f"labels must have one channel; its mode is {image.mode}")
-    scale = _scale(image)
+    if reason := _refusal(image):
+        raise DecodeError.of(name, reason)
+    # what the file says of its values is known before loading only
+    (stored, given), kind = _scale(image), _type(image)
     values = np.asarray(ImageOps.exif_transpose(image))
-    kept = np.uint8 if values.dtype.itemsize == 1 else np.int32  # neither bool nor unsigned
-    return torch.from_numpy(np.array(values, dtype=kept) // kept(scale))
+    if stored != given:
+        values = ((values.astype(np.int64) * stored + given // 2) // given).astype(values.dtype)
+    values = values.astype(kind or values.dtype)  # a copy that torch may write to
+    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+        values = values.astype(
+            np.promote_types(values.dtype, np.int8)
+        )  # what torch calculates with
+    return torch.from_numpy(values)
 
 
-def _scale(image: Image.Image) -> int:
-    """What the values will have been multiplied by; to be called before loading."""
+def _refusal(image: Image.Image) -> str | None:
+    """Why a file's values are no labels."""
+    if image.format in _LOSSY:
+        return f"labels must be exact; {image.format} does not keep values"
+    if image.mode not in _MODES:
+        return f"labels must have one channel; its mode is {image.mode}"
+    if image.format == "PPM" and image.mode == "1":
+        return "labels must be as stored; in a PBM black is 1, which some turn round"
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if (packed := image.info.get("compression")) in _LOSSY_IN_TIFF:
+            return f"labels must be exact; a TIFF compressed as {packed} does not keep values"
+        if image.tag_v2.get(_PHOTOMETRIC) == 0:
+            return "labels must be as stored; its white is 0 (WhiteIsZero), which some turn round"
+    return None
+
+
+def _scale(image: Image.Image) -> tuple[int, int]:
+    """The largest value that a file can hold, and what Pillow will make of it."""
     if image.mode == "1" or not getattr(image, "tile", None):
-        return 1
-    raw = image.tile[0][3]  # type: ignore[attr-defined]
-    return PNG_DEPTHS.get(raw[0] if isinstance(raw, tuple) else raw, 1)
+        return 1, 1
+    arguments = image.tile[0][3]  # type: ignore[attr-defined]
+    if image.format == "PPM":
+        most = 65535 if image.mode == "I" else 255
+        return (arguments[1], most) if isinstance(arguments, tuple) else (most, most)
+    raw = str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    # R: the bits of each byte are in reverse
+    return 255 // PNG_DEPTHS.get(raw.removesuffix("R"), 1), 255
+
+
+def _type(image: Image.Image) -> npt.DTypeLike | None:
+    """Type of a file's values where Pillow gives another; of a TIFF's sign it knows little."""
+    if image.mode == "1":
+        return np.uint8
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None
+    sample = image.tag_v2.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0]
+    return {("L", _SIGNED): np.int8, ("I", _UNSIGNED): np.uint32}.get((image.mode, sample))
