@@ -89,6 +89,31 @@ def test_what_moves_the_image_moves_all_that_belongs_to_it(spec):
         assert 0 not in labels  # no label is made up where the picture was moved away
 
 
+FILLS = [
+    {"name": "RandomRotation", "degrees": [45, 45]},
+    {"name": "RandomAffine", "degrees": 0, "translate": [0.5, 0.5]},
+    {"name": "RandomPerspective", "p": 1, "interpolation": "nearest"},
+    {"name": "ElasticTransform", "alpha": 400, "interpolation": "nearest"},
+    {"name": "RandomCrop", "size": list(SIZE), "padding": 16},
+]
+
+
+@pytest.mark.parametrize("fill", [255, [255, 254, 253]], ids=str)
+@pytest.mark.parametrize("spec", FILLS, ids=lambda spec: spec["name"])
+def test_a_fill_is_a_colour_of_images_and_no_mask_or_label(spec, fill):
+    plainly = augmented(1, spec)
+    nested = {"name": "Compose", "transforms": [spec | {"fill": fill}]}
+    for filled in (augmented(1, spec | {"fill": fill}), augmented(1, nested)):
+        for name in ("mask", "labels"):
+            assert torch.equal(plain(filled.fields[name]), plain(plainly.fields[name]))
+        assert torch.equal(plain(filled.image), plain(filled.fields["control"]))
+        changed = (plain(filled.image) != plain(plainly.image)).any(0)
+        colour = torch.tensor(fill).expand(3).to(torch.uint8)
+        assert changed.any()
+        assert (plain(filled.image)[:, changed] == colour[:, None]).all()
+        assert (plain(filled.fields["labels"])[changed] == -100).all()
+
+
 @pytest.mark.parametrize("spec", COLOURS, ids=lambda spec: spec["name"])
 def test_what_changes_colours_changes_images_alike_and_nothing_else(spec):
     before = sample_of()
@@ -195,6 +220,17 @@ def test_what_torchvision_warns_of_is_said_at_the_start_alone():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         augment(sample_of(), erase)
+
+
+@pytest.mark.parametrize("value", [7, [7], [7, 8, 9], "random"])
+def test_what_is_erased_takes_all_values_that_torchvision_documents(value):
+    spec = {"name": "RandomErasing", "p": 1, "scale": [0.3, 0.3], "value": value}
+    before, after = sample_of(), augmented(0, spec)
+    changed = plain(after.image) != before.image
+    assert 0.2 < changed.float().mean() < 0.4
+    if value != "random":
+        expected = torch.tensor(value).expand(3)[:, None, None].expand(before.image.shape)
+        assert (plain(after.image)[changed] == expected[changed]).all()
 
 
 def test_trying_transforms_leaves_the_generators_alone():

@@ -683,6 +683,21 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
             "Correct transform.augment[0].transforms[0].p.",
         ),
         (
+            "transform.augment=[{name: RandomApply, transforms: [{name: RandomInvert, p: .nan}]}]",
+            "transform.augment[0].transforms[0].p=nan must be finite; nan is not a number. "
+            "Correct transform.augment[0].transforms[0].p.",
+        ),
+        (
+            "transform.augment=[{name: ElasticTransform, alpha: [1.0, -.inf]}]",
+            "transform.augment[0].alpha[1]=-inf must be finite; -inf has no end. "
+            "Correct transform.augment[0].alpha[1].",
+        ),
+        (
+            "transform.augment=[{name: RandomErasing, value: noise}]",
+            "transform.augment[0].value=noise must be a number, random or a list of numbers; "
+            "got a string. Correct transform.augment[0].value.",
+        ),
+        (
             "transform.augment=[{name: Lambda, lambd: print}]",
             "transform.augment[0].name=Lambda needs what cannot be written here; it takes a "
             "function, type or tensor. Give it in Python, as train_transform.",

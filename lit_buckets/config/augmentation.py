@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import cache
@@ -32,6 +33,10 @@ _WORDS: dict[Any, str] = {
     NoneType: "null",
 }
 _REQUIRED = inspect.Parameter.empty
+#: What torchvision documents and takes, but does not annotate.
+_UNANNOTATED: dict[tuple[str, str], tuple[Any, ...]] = {
+    ("RandomErasing", "value"): (Literal["random"], Sequence[float])
+}
 
 
 def check_transforms(value: object, key: str) -> tuple[FrozenMapping[Any], ...]:
@@ -122,7 +127,8 @@ def _parameters(name: str) -> dict[str, tuple[tuple[Any, ...], Any]]:
     found = {}
     for parameter in inspect.signature(cls).parameters.values():
         hint = hints.get(parameter.name, type(parameter.default))
-        if accepted := _accepted(hint):
+        accepted = _accepted(hint) + _UNANNOTATED.get((name, parameter.name), ())
+        if accepted:
             found[parameter.name] = accepted, parameter.default
     return found
 
@@ -176,6 +182,8 @@ def _made(value: object, key: str) -> Any:
         parameter: _argument(known[parameter][0], entry, f"{key}.{parameter}")
         for parameter, entry in given.items()
     }
+    if "fill" in arguments:
+        arguments["fill"] = _of_images(arguments["fill"])
     try:
         return getattr(_v2(), name)(**arguments)
     except Exception as error:  # constructors check what annotations cannot say
@@ -183,6 +191,11 @@ def _made(value: object, key: str) -> Any:
         raise problem(
             key, value, "is refused by torchvision", why, "Correct its parameters."
         ) from None
+
+
+def _of_images(fill: Any) -> dict[Any, Any]:
+    """A colour for images alone: in masks, and in label maps until they are told, 0 is nothing."""
+    return {import_module("torchvision.tv_tensors").Image: fill, "others": 0}
 
 
 def _checked_name(name: object, key: str) -> str:
@@ -218,6 +231,7 @@ def _nearest(name: object, names: Iterable[str]) -> str | None:
 
 def _argument(accepted: tuple[Any, ...], value: object, key: str) -> Any:
     """A value as its transform takes it."""
+    _check_finite(value, key)
     for hint in accepted:
         if _holds_transforms(hint) and isinstance(value, list | tuple):
             return make_transforms(value, key)
@@ -226,6 +240,16 @@ def _argument(accepted: tuple[Any, ...], value: object, key: str) -> Any:
     raise problem(
         key, value, f"must be {_words(accepted)}", f"got {kind(value)}", f"Correct {key}."
     )
+
+
+def _check_finite(value: object, key: str) -> None:
+    """Refuse what torchvision would calculate with, though nothing comes of it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        numbers = "nan is not a number" if math.isnan(value) else f"{value} has no end"
+        raise problem(key, value, "must be finite", numbers, f"Correct {key}.")
+    if isinstance(value, list | tuple):
+        for position, entry in enumerate(value):
+            _check_finite(entry, f"{key}[{position}]")
 
 
 def _fits(hint: Any, value: object) -> bool:
