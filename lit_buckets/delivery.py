@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -15,18 +16,18 @@ from lit_buckets.config.augmentation import make_transforms
 from lit_buckets.config.text import problem
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
-from lit_buckets.pixels.augment import Transform, check_augment
+from lit_buckets.pixels.augment import Transform, TransformError, check_augment
 from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.pixels.focus import check_focus, read_focus
 from lit_buckets.pixels.normalize import Normalize, Statistics, normalize
 from lit_buckets.pixels.sample import Kind
 from lit_buckets.placement import Crop
-from lit_buckets.plan import ledger
+from lit_buckets.plan import BucketPlan, ledger
 from lit_buckets.stages import Stage, StageImages
 
 __all__ = ["check_pixels", "make_dataset", "normalized", "plan_rows"]
 
-_MOST_TRIED = 8  # bucket sizes that transforms are tried at before training
+_MOST_TRIED = 8  # bucket sizes, beside extremes, that transforms are tried at before training
 
 log = logging.getLogger("lit_buckets")
 
@@ -74,24 +75,36 @@ def check_pixels(config: Config, stage: Stage, images: StageImages) -> None:
 
 
 def _check_augment(transform: TransformConfig, images: StageImages) -> None:
-    sizes = images.plan.bucket_sizes
-    some = sizes[:: -(-len(sizes) // _MOST_TRIED)] if len(sizes) else sizes
     try:
         check_augment(
             make_transforms(transform.augment),
-            [Size(*size) for size in some.tolist()],
+            _sizes_to_try(images.plan),
             mask=images.plan.fit == "pad",
             paired=_paired(transform, images),
         )
     except ValueError as error:
+        failed = isinstance(error, TransformError)
         reason, _, _ = str(error).rstrip(".").partition(". ")
         raise problem(
             "transform.augment",
             transform.augment,
-            "must keep every image as large as its bucket, in bytes",
+            "must work on the images of every bucket"
+            if failed
+            else "must keep every image as large as its bucket, in bytes",
             reason,
-            "Leave out the transform that does not.",
+            f"Leave out the transform that {'fails' if failed else 'does not'}.",
         ) from error
+
+
+def _sizes_to_try(plan: BucketPlan) -> list[Size]:
+    """Some of the sizes that images have; among them the extremes, where transforms fail first."""
+    sizes = plan.bucket_sizes[plan.counts > 0]
+    if not len(sizes):
+        return []
+    measures = np.column_stack([sizes, sizes.prod(axis=1)])  # height, width, area
+    extremes = *measures.argmin(axis=0).tolist(), *measures.argmax(axis=0).tolist()
+    some = range(0, len(sizes), -(-len(sizes) // _MOST_TRIED))
+    return [Size(*sizes[i].tolist()) for i in sorted({*some, *extremes})]
 
 
 def make_dataset(

@@ -180,18 +180,50 @@ def test_a_transform_that_fails_names_the_file():
         ({"name": "RandomZoomOut", "p": 1}, r"made torch.uint8 of shape"),
         ({"name": "Grayscale"}, r"of shape \(1, 48, 64\)"),
         ({"name": "ConvertImageDtype"}, r"made torch.float32 of shape"),
-        ({"name": "Normalize", "mean": [0.5], "std": [0.5]}, "refuses it: .*float"),
+        (
+            {"name": "Normalize", "mean": [0.5], "std": [0.5]},
+            "refuses a picture of .*float",
+        ),
         ({"name": "ToPILImage"}, "returned Image for 'a picture of 48x64 pixels', not an image"),
-        ({"name": "FiveCrop", "size": 20}, "returned tuple|refuses it"),
-        ({"name": "RandomCrop", "size": 500}, "refuses it: Required crop size"),
-        ({"name": "CutMix"}, "refuses it"),
-        ({"name": "RandomIoUCrop"}, "refuses it"),
+        ({"name": "FiveCrop", "size": 20}, "returned tuple|refuses a picture"),
+        (
+            {"name": "RandomCrop", "size": 500},
+            "48x64 pixels: Required crop size",
+        ),
+        ({"name": "CutMix"}, "refuses a picture"),
+        ({"name": "RandomIoUCrop"}, "refuses a picture"),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
 def test_what_does_not_keep_the_size_or_type_is_refused(spec, reason):
     with pytest.raises(ValueError, match=reason):
         check_augment(make_transforms([spec]), [SIZE])
+
+
+GROWS = {"name": "RandomZoomOut", "p": 0.01}
+SELDOM = [
+    {"name": "RandomApply", "p": 0.01, "transforms": [GROWS]},
+    {"name": "RandomChoice", "p": [0.99, 0.01], "transforms": [{"name": "Identity"}, GROWS]},
+    {"name": "RandomOrder", "transforms": [{"name": "RandomInvert"}, GROWS]},
+    {"name": "Compose", "transforms": [{"name": "RandomApply", "transforms": [GROWS]}]},
+]
+
+
+@pytest.mark.parametrize("spec", [GROWS, *SELDOM], ids=lambda spec: spec["name"])
+def test_what_happens_seldom_is_tried_too(spec):
+    transforms = make_transforms([{"name": "RandomInvert", "p": 0.5}, spec])
+    with pytest.raises(ValueError, match=r"made torch.uint8 of shape \(3, "):
+        check_augment(transforms, [SIZE])
+    assert transforms[0].p == 0.5
+
+
+def test_what_never_happens_is_not_tried():
+    never = GROWS | {"p": 0}
+    choice = {"name": "RandomChoice", "p": [1, 0], "transforms": [{"name": "Identity"}, GROWS]}
+    apply = {"name": "RandomApply", "p": 0, "transforms": [GROWS]}
+    together = [{"name": "Pad", "padding": 8}, {"name": "CenterCrop", "size": list(SIZE)}]
+    pair = {"name": "RandomApply", "p": 0.1, "transforms": together}
+    check_augment(make_transforms([never, choice, apply, pair]), [SIZE])
 
 
 def test_what_changes_the_size_may_if_the_result_keeps_it():
@@ -209,7 +241,7 @@ def test_transforms_that_cannot_move_a_mask_are_refused_beside_one():
     for name in ("RandAugment", "TrivialAugmentWide", "AugMix", "AutoAugment"):
         transforms = make_transforms([{"name": name}])
         check_augment(transforms, [SIZE])
-        with pytest.raises(ValueError, match=f"refuses it: .*Mask.* not supported by {name}"):
+        with pytest.raises(ValueError, match=f"refuses a picture.*Mask.* not supported by {name}"):
             check_augment(transforms, [SIZE], mask=True)
 
 

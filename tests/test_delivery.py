@@ -246,9 +246,9 @@ def test_augmentation_applies_to_training_only(images, cache):
         ),
         (
             {"augment": [{"name": "RandAugment"}], "fit": "pad"},
-            "transform.augment=[{name: RandAugment}] must keep every image as large as its bucket, "
-            "in bytes; torchvision refuses it: Inputs of type Mask are not supported by "
-            "RandAugment(). Leave out the transform that does not.",
+            "transform.augment=[{name: RandAugment}] must work on the images of every bucket; "
+            "torchvision refuses a picture of 32x80 pixels: Inputs of type Mask are not supported "
+            "by RandAugment(). Leave out the transform that fails.",
         ),
     ],
 )
@@ -258,6 +258,24 @@ def test_transforms_that_cannot_be_used_are_refused_before_training(
     with pytest.raises(ConfigError) as error:
         module_of(images, cache, transform=transform)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("thin", [(32, 256), (256, 32)])
+def test_transforms_are_tried_at_the_extreme_sizes_that_images_have(tmp_path, cache, thin):
+    shapes = [(64 + 32 * i, 256) for i in range(9)]
+    shapes.insert(5, thin)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, (height, width) in enumerate(shapes):
+        Image.new("RGB", (width, height)).save(folder / f"{number}.png")
+    buckets = {"rule": "list", "sizes": [*map(list, shapes), [4096, 32]], "divisor": 32}
+    elastic = {"name": "ElasticTransform", "sigma": 10}
+    options = {"buckets": buckets, "transform": {"augment": [elastic]}}
+    message = f"refuses a picture of {thin[0]}x{thin[1]} pixels: .*Padding size"
+    with pytest.raises(ConfigError, match=message):
+        module_of(folder, cache, **options)
+    (folder / "5.png").unlink()
+    module_of(folder, cache, **options)  # no image has any of the thin sizes
 
 
 # -- precision ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ so its transforms move them all alike, and change the colours of images only.
 
 from __future__ import annotations
 
+import copy
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +15,30 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, Mask
 
 from lit_buckets.geometry import Size
 from lit_buckets.pixels.sample import Kind, Sample
 from lit_buckets.pixels.transforms import NO_LABEL
 
-__all__ = ["Transform", "apply_transform", "augment", "check_augment", "seeded"]
+__all__ = [
+    "Transform",
+    "TransformError",
+    "apply_transform",
+    "augment",
+    "check_augment",
+    "seeded",
+]
 
 Transform = Callable[[torch.Tensor, dict[str, Any]], Any]
 Tensors = dict[str, torch.Tensor]
 
 _TRIES = 4  # draws that a start tries a transform with, for each size
+
+
+class TransformError(ValueError):
+    """A transform that raised an error of its own."""
 
 
 @contextmanager
@@ -125,24 +138,65 @@ def check_augment(
         paired: The paired images that samples have.
 
     Raises:
-        ValueError: If one fails, or changes an image's size or type.
+        TransformError: If one fails.
+        ValueError: If an image's size or type has changed.
     """
+    certain = _certain(transforms)
     for size in sizes:
-        fields: dict[str, Any] = {"path": f"a picture of {size.height}x{size.width} pixels"}
-        if mask:
-            fields["mask"] = Mask(torch.ones((1, *size), dtype=torch.bool))
-        for name, kind in (paired or {}).items():
-            labels = torch.zeros(size, dtype=torch.int64)
-            fields[name] = Mask(labels) if kind == "labels" else Image(_shades(size))
-        sample = Sample(_shades(size), fields)
-        for attempt in range(_TRIES):
-            with seeded(attempt):
-                try:
-                    tensors = _moved(sample, transforms)
-                except Exception as error:
-                    reason = " ".join(str(error).split())
-                    raise ValueError(f"torchvision refuses it: {reason}") from error
-            _checked(sample, tensors)
+        sample = _made_up(size, mask, paired or {})
+        for seed in range(_TRIES):
+            _try(sample, transforms, seed)
+        for seed, chain in enumerate(certain):
+            _try(sample, chain, seed)
+
+
+def _try(sample: Sample, transforms: Sequence[Callable[[Any], Any]], seed: int) -> None:
+    with seeded(seed):
+        try:
+            tensors = _moved(sample, transforms)
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise TransformError(
+                f"torchvision refuses {sample.fields['path']}: {reason}"
+            ) from error
+    _checked(sample, tensors)
+
+
+def _made_up(size: Size, mask: bool, paired: Mapping[str, Kind]) -> Sample:
+    fields: dict[str, Any] = {"path": f"a picture of {size.height}x{size.width} pixels"}
+    if mask:
+        fields["mask"] = Mask(torch.ones((1, *size), dtype=torch.bool))
+    for name, kind in paired.items():
+        labels = torch.zeros(size, dtype=torch.int64)
+        fields[name] = Mask(labels) if kind == "labels" else Image(_shades(size))
+    return Sample(_shades(size), fields)
+
+
+def _certain(transforms: Sequence[Any]) -> list[list[Any]]:
+    """Chains in which all that may happen does, each of several choices in one of them.
+
+    What comes seldom would else not be seen before it ends a run.
+    """
+    each = [_certain_of(transform) for transform in transforms]
+    count = max(map(len, each), default=0)
+    return [[step for ways in each for step in ways[i % len(ways)]] for i in range(count)]
+
+
+def _certain_of(transform: Any) -> list[list[Any]]:
+    """The same for one transform."""
+    chance = getattr(transform, "p", None)
+    if isinstance(transform, v2.RandomChoice):
+        likely = zip(transform.transforms, transform.p, strict=True)
+        return [way for inner, p in likely if p > 0 for way in _certain_of(inner)] or [[]]
+    if isinstance(transform, v2.RandomOrder):
+        inner = list(transform.transforms)
+        return [*_certain(inner), *_certain(inner[::-1])] or [[]]
+    if isinstance(transform, v2.Compose) or (isinstance(transform, v2.RandomApply) and chance):
+        return _certain(list(transform.transforms)) or [[]]
+    if isinstance(chance, int | float) and 0 < chance < 1:
+        transform = copy.copy(transform)
+        transform.p = 1.0
+    return [[transform]]
 
 
 def _shades(size: Size) -> torch.Tensor:
