@@ -83,11 +83,23 @@ def test_columns_of_all_images(manifest_of, monkeypatch):
             {"x": [True, False, True], "y": [0.1, 0.2, 0.3]},
             "column 'x' must hold numbers to be a focus; it holds bool",
         ),
+        (
+            ["x", "y"],
+            "pixels",
+            {"x": [2**60, 2, 3], "y": [None, 5, 20]},
+            r"'0.jpg' lies outside of its image; x=1.15292e\+18, y=null \(pixels\)",
+        ),
     ],
 )
 def test_columns_that_cannot_be_meant_are_refused(manifest_of, names, unit, columns, message):
     with pytest.raises(DataError, match=message):
         check_focus(manifest_of(**columns), names, unit)
+
+
+def test_without_a_focus_in_any_image_all_are_cropped_at_the_centre(manifest_of):
+    manifest = manifest_of(x=pa.nulls(3), y=pa.nulls(3))
+    check_focus(manifest, ["x", "y"], "pixels")
+    assert np.isnan(read_focus(manifest, ["x", "y"], "pixels")).all()
 
 
 def test_a_box_may_reach_beyond_its_image(manifest_of):
