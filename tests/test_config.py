@@ -619,8 +619,22 @@ def test_every_known_key_is_accepted_where_it_belongs() -> None:
         ),
         (
             "transform.normalize={mean: [0, 0, 0], std: [0.5, 0.5, 0]}",
-            "transform.normalize.std[2]=0 must be more than 0; 0 <= 0. "
+            "transform.normalize.std[2]=0 must be at least 0.0001; 0 < 0.0001. "
             "Correct transform.normalize.std[2].",
+        ),
+        (
+            "transform.normalize={mean: [0, 0, 0], std: [0.5, 0.5, 1.0e-320]}",
+            "transform.normalize.std[2]=1e-320 must be at least 0.0001; 1e-320 < 0.0001. "
+            "Correct transform.normalize.std[2].",
+        ),
+        (
+            "transform={crop: focus, focus: [x, '']}",
+            'transform.focus[1]="" must be a name; the text is empty. Remove transform.focus[1].',
+        ),
+        (
+            "transform.paired={'': image}",
+            'transform.paired column="" must be a name; the text is empty. '
+            "Remove transform.paired column.",
         ),
         (
             "transform.focus=x",

@@ -248,7 +248,7 @@ def _names(option: Option, value: object, key: str) -> Names:
 def _name(option: Option, value: object, key: str) -> str:
     if not isinstance(value, str):
         _wrong_type(option, value, key)
-    return str(value)
+    return _some_text(str(value), key)
 
 
 def _transforms(option: Option, value: object, key: str) -> Transforms:

@@ -32,6 +32,9 @@ __all__ = [
 ]
 
 
+_LEAST_STD = 1e-4  # what is divided by it is finite in every floating type, float16 included
+
+
 @dataclass(frozen=True)
 class SourceConfig:
     """Where images come from."""
@@ -319,9 +322,7 @@ class NormalizeConfig:
     mean: Triple = field(
         metadata=about("What is subtracted from red, green and blue.", Interval(0, 1))
     )
-    std: Triple = field(
-        metadata=about("What the rest is divided by.", Interval(0, 1, open_low=True))
-    )
+    std: Triple = field(metadata=about("What the rest is divided by.", Interval(_LEAST_STD, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)
