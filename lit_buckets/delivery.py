@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from lit_buckets.config import Config, NormalizeConfig, TransformConfig
@@ -27,6 +28,7 @@ from lit_buckets.stages import Stage, StageImages
 
 __all__ = ["check_pixels", "make_dataset", "normalized", "plan_rows"]
 
+_LARGEST = 2**63 - 1  # integer in a batch
 _MOST_TRIED = 8  # bucket sizes, beside extremes, that transforms are tried at before training
 
 log = logging.getLogger("lit_buckets")
@@ -45,7 +47,7 @@ def check_pixels(config: Config, stage: Stage, images: StageImages) -> None:
 
     Raises:
         ConfigError: If a column is missing, or a transform does not keep an image's size and type.
-        DataError: If a column does not hold what it should.
+        DataError: If a column does not hold what it should, or more than a batch can.
     """
     transform, manifest = config.transform, images.manifest
     for key, names in (("focus", transform.focus or ()), ("paired", tuple(transform.paired))):
@@ -70,8 +72,23 @@ def check_pixels(config: Config, stage: Stage, images: StageImages) -> None:
                 f"column {name!r} must hold paths of paired images; it holds {found}. "
                 "Correct the table, or transform.paired."
             )
+    _check_integers(images)
     if stage == "train" and transform.augment:
         _check_augment(transform, images)
+
+
+def _check_integers(images: StageImages) -> None:
+    """Batches hold integers in 64 bits, one of them for the sign."""
+    manifest = images.manifest
+    for name in sorted(manifest.numbers):
+        if manifest.table.schema.field(name).type != pa.uint64():
+            continue
+        largest = pc.max(manifest.table.column(name)).as_py()
+        if largest is not None and largest > _LARGEST:
+            raise DataError(
+                f"column {name!r} must hold integers below 2**63, as batches hold int64; its "
+                f"largest is {largest}. Store it as text, or leave it out of its source's columns."
+            )
 
 
 def _check_augment(transform: TransformConfig, images: StageImages) -> None:
@@ -138,6 +155,7 @@ def make_dataset(
         seed=config.batches.seed,
         augment=make_transforms(pixels.augment) if training else (),
         transform=transform,
+        transform_name="train_transform" if training else "eval_transform",
         on_error=data.on_error,
         max_failures=data.max_failures,
         max_image_pixels=data.max_image_pixels,

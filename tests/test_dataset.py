@@ -483,6 +483,54 @@ def test_a_transform_that_would_break_the_batch_is_refused(manifest, transform, 
         data[one(0, data.plan)]
 
 
+def with_scores(manifest: FakeManifest, score: float) -> None:
+    manifest.extra, manifest.columns = {"score": [score] * len(manifest)}, ("score",)
+    manifest.numbers = frozenset(["score"])
+
+
+def dropping(image, sample):
+    del sample["caption"]
+    return image
+
+
+def setting(name, value):
+    return lambda image, sample: (image, {**sample, name: value})
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (dropping, "eval_transform dropped 'caption' from the sample of '.*00.png'"),
+        (lambda image, sample: (image, None), "returned NoneType beside the image for '.*00.png'"),
+        (setting("score", "high"), "eval_transform made 'high' of the score of '.*00.png'; it was"),
+        (setting("score", None), "made None of the score of '.*00.png'"),
+        (setting("score", 2**63), "made 9223372036854775808 of the score of"),
+        (setting("index", "first"), "made 'first' of the index of"),
+        (setting("target_size", 64), r"made 64 of the target_size of .*; it was Size\(height="),
+        (setting("target_size", torch.ones(2)), "made tensor.* of the target_size of"),
+    ],
+)
+def test_a_transform_that_spoils_a_field_is_named(manifest, transform, message):
+    with_scores(manifest, 0.5)
+    data = dataset(manifest, transform=transform, transform_name="eval_transform")
+    with pytest.raises(DataError, match=message):
+        data[one(0, data.plan)]
+
+
+def test_a_transform_may_change_numbers(manifest):
+    with_scores(manifest, 0.5)
+    for value, expected in ((2, [2]), ([1, 2], [[1, 2]]), (torch.ones(2), [[1, 1]])):
+        data = dataset(manifest, transform=setting("score", value))
+        assert data[one(0, data.plan)]["score"].tolist() == expected
+
+
+def test_what_cannot_become_a_tensor_is_named(manifest):
+    with_scores(manifest, 2**63)
+    data = dataset(manifest)
+    with pytest.raises(DataError, match=r"column 'score' must hold numbers .* it holds 92233720"):
+        data[one(0, data.plan)]
+
+
 # -- failures ----------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import torch
 from conftest import paint
 from job import trainer_of
 from PIL import Image
-from pyarrow import csv
+from pyarrow import csv, parquet
 from test_dataset import assert_equal
 
 from lit_buckets import BucketDataModule, ConfigError, DataError
@@ -199,6 +199,29 @@ def test_columns_that_do_not_hold_what_they_should_are_refused(images, cache):
         module_of(images, cache, {"x": [900.0] * 45, "z": [1.0] * 45}, transform=transform)
     with pytest.raises(DataError, match="column 'depth' must hold paths of paired images; it"):
         module_of(images, cache, {"depth": [1] * 45}, transform={"paired": {"depth": "image"}})
+
+
+@pytest.mark.parametrize("largest", [2**63 - 1, 2**63])
+def test_integers_beyond_those_of_a_batch_are_refused_at_the_start(images, cache, largest):
+    cache.mkdir()
+    names = sorted(file.name for file in images.glob("*.png"))
+    hashes = pa.array([largest, *range(len(names) - 1)], pa.uint64())
+    parquet.write_table(pa.table({"path": names, "hash": hashes}), cache / "table.parquet")
+    source = {"path": str(cache / "table.parquet"), "image_root": str(images)}
+    if largest < 2**63:
+        dm = module_of(images, cache, data={"train": source})
+        assert any(largest in batch["hash"].tolist() for batch in dm.train_dataloader())
+        return
+    message = r"column 'hash' must hold integers below 2\*\*63.* its largest is 9223372036854775808"
+    with pytest.raises(DataError, match=message):
+        module_of(images, cache, data={"train": source})
+
+
+def test_decimal_numbers_come_as_float32(images, cache):
+    dm = module_of(images, cache, {"time": [1_700_000_000.25] * 45, "count": [3] * 45})
+    batch = next(iter(dm.train_dataloader()))
+    assert batch["time"].dtype == torch.float32
+    assert batch["count"].dtype == torch.int64
 
 
 def test_paired_images_are_normalised_and_labels_are_not(images, cache):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,13 +18,15 @@ import torch
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, Mask
 
+from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
-from lit_buckets.pixels.sample import Kind, Sample
+from lit_buckets.pixels.sample import TENSORS, Kind, Sample
 from lit_buckets.pixels.transforms import NO_LABEL
 
 __all__ = [
     "Transform",
     "TransformError",
+    "UnfitError",
     "apply_transform",
     "augment",
     "check_augment",
@@ -35,6 +37,10 @@ Transform = Callable[[torch.Tensor, dict[str, Any]], Any]
 Tensors = dict[str, torch.Tensor]
 
 _TRIES = 4  # draws that a start tries a transform with, for each size
+
+
+class UnfitError(DataError, ValueError):
+    """What a transform made of a sample, if it cannot stand in a batch."""
 
 
 class TransformError(ValueError):
@@ -99,26 +105,32 @@ def _checked(sample: Sample, tensors: Any) -> Sample:
     return Sample(tensors.pop("image"), sample.fields | tensors)
 
 
-def apply_transform(sample: Sample, transform: Transform) -> Sample:
+def apply_transform(
+    sample: Sample,
+    transform: Transform,
+    who: str = "the transform",
+    numbers: Collection[str] = (),
+) -> Sample:
     """Apply a user's transform, and refuse what could not stand in a batch.
 
     Args:
         sample: The sample; its fields are handed over as a copy.
         transform: Called on (image, fields).
+        who: What messages call it.
+        numbers: Names of further fields that become tensors.
 
     Returns:
         The image that it returned, with the fields as it left or returned them.
 
     Raises:
-        ValueError: If what comes out could not stand in a batch.
+        UnfitError: If what comes out could not stand in a batch.
     """
     fields, path = dict(sample.fields), sample.fields["path"]
     image = transform(Image(sample.image.contiguous()), fields)
     if isinstance(image, tuple) and len(image) == 2:
         image, fields = image
-    _check(image, sample.image, "image", "the transform", path)
-    for name, tensor in _tensors(sample.fields).items():
-        _check(fields[name], tensor, name, "the transform", path)
+    _check(image, sample.image, "image", who, path)
+    _check_fields(fields, sample, who, numbers)
     return Sample(image, {name: fields[name] for name in sample.fields})
 
 
@@ -208,15 +220,53 @@ def _tensors(fields: Mapping[str, Any]) -> Tensors:
     return {name: value for name, value in fields.items() if isinstance(value, Image | Mask)}
 
 
+def _check_fields(found: Any, sample: Sample, who: str, numbers: Collection[str]) -> None:
+    """Refuse what lacks a field, or has another kind of value in one that becomes a tensor."""
+    before, path = sample.fields, sample.fields["path"]
+    if not isinstance(found, Mapping):
+        raise UnfitError(
+            f"{who} returned {type(found).__name__} beside the image for {path!r}, not the sample. "
+            "Return the image, or the pair (image, sample)."
+        )
+    for name, value in before.items():
+        if name not in found:
+            raise UnfitError(
+                f"{who} dropped {name!r} from the sample of {path!r}; all in a batch have the "
+                "same fields. Leave every field in the sample."
+            )
+        if isinstance(value, Image | Mask):
+            _check(found[name], value, name, who, path)
+        elif name in TENSORS or name in numbers:
+            _check_number(found[name], value, name, who, path)
+
+
+def _check_number(found: Any, before: Any, name: str, who: str, path: str) -> None:
+    """Refuse what torch makes no tensor of, or one of another shape where all have the same."""
+    own = name not in TENSORS  # of the table: what the transform makes of it is its own business
+    if found is before or (own and isinstance(found, torch.Tensor)):
+        return
+    try:
+        fits = own or np.shape(found) == np.shape(before)
+        torch.tensor(found, dtype=None if own else torch.int64)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        fits = False
+    if not fits or isinstance(found, torch.Tensor):
+        raise UnfitError(
+            f"{who} made {found!r} of the {name} of {path!r}; it was {before!r}, and becomes a "
+            "tensor in a batch. Keep it of that kind."
+        )
+
+
 def _check(found: Any, expected: torch.Tensor, name: str, who: str, path: str) -> None:
     """Refuse what does not have the type and the shape that it had."""
     if not isinstance(found, torch.Tensor):
-        raise ValueError(
-            f"{who} returned {type(found).__name__} for {path!r}, not an {name}. "
+        made = f"for {path!r}, not an image" if name == "image" else f"as the {name} of {path!r}"
+        raise UnfitError(
+            f"{who} returned {type(found).__name__} {made}. "
             "Return the image, or the pair (image, sample)."
         )
     if found.shape != expected.shape or found.dtype != expected.dtype:
-        raise ValueError(
+        raise UnfitError(
             f"{who} made {found.dtype} of shape {tuple(found.shape)} of the {name} of {path!r}; "
             f"all in a batch must keep {str(expected.dtype).removeprefix('torch.')} and shape "
             f"{tuple(expected.shape)}. Leave resizing to the buckets and floats to "

@@ -10,11 +10,10 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import default_collate
 
-from lit_buckets.pixels.sample import Sample
+from lit_buckets.errors import DataError
+from lit_buckets.pixels.sample import TENSORS, Sample
 
 __all__ = ["collate"]
-
-_PAIRS = ("original_size", "crop_top_left", "target_size")
 
 
 def collate(
@@ -30,6 +29,9 @@ def collate(
     Returns:
         ``image``, ``mask`` if they have one, ``caption``, ``index``, sizes, ``valid`` and
         ``path``, and after these all further columns.
+
+    Raises:
+        DataError: If a further column's values cannot become a tensor.
     """
     fields = {name: [sample.fields[name] for sample in samples] for name in samples[0].fields}
     masks = {"mask": _stacked(fields.pop("mask"))} if "mask" in fields else {}
@@ -37,17 +39,33 @@ def collate(
         "image": _stacked([sample.image for sample in samples]),
         **masks,
         "caption": fields.pop("caption"),
-        "index": torch.tensor(fields.pop("index"), dtype=torch.int64),
-        **{name: torch.tensor(fields.pop(name), dtype=torch.int64) for name in _PAIRS},
+        **{name: torch.tensor(fields.pop(name), dtype=torch.int64) for name in TENSORS},
         "valid": torch.from_numpy(valid),
     }
-    return batch | {name: _further(values, name in numbers) for name, values in fields.items()}
+    further = {name: _further(name, values, name in numbers) for name, values in fields.items()}
+    return batch | further
 
 
-def _further(values: list[Any], number: bool) -> Any:
-    if isinstance(values[0], torch.Tensor):
-        return _stacked(values)
-    return torch.tensor(values) if number else values
+def _further(name: str, values: list[Any], number: bool) -> Any:
+    try:
+        if isinstance(values[0], torch.Tensor):
+            return _stacked(values)
+        return torch.tensor(values) if number else values
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        odd = next((value for value in values if not _is_number(value)), values)
+        raise DataError(
+            f"column {name!r} must hold numbers of 64 bits, in one shape for all of a batch; "
+            f"it holds {odd!r}. Correct the table, or the transform that made it."
+        ) from error
+
+
+def _is_number(value: Any) -> bool:
+    """Whether torch makes a tensor of it."""
+    try:
+        torch.as_tensor(value)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -44,13 +44,14 @@ _TRANSFORM = 1  # what the sample's key is mixed with for its transforms
 class BucketDataset(Dataset[dict[str, Any]]):
     """Takes a whole batch of a sampler and returns its pixels, captions and sizes.
 
-    A batch is a plain dictionary: ``image`` (B, 3, H, W) uint8, contiguous; ``mask``
-    (B, 1, H, W) bool, true where there is picture, where the plan pads; ``caption`` and
-    ``path``, lists of B strings; ``index`` (B,) int64 rows of the manifest; ``original_size``,
-    ``crop_top_left`` and ``target_size`` (B, 2) int64, (height, width) and (top, left) in pixels;
-    ``valid`` (B,) bool. Every further column of the manifest comes as a tensor (B,) where its
-    values are numbers or booleans, and as a list otherwise, or where one is missing. A column of
-    paired images comes as (B, 3, H, W) uint8, or as (B, H, W) int64 where they are labels.
+    A batch is a plain dictionary: ``image`` (B, 3, H, W) uint8, contiguous; ``mask`` (B, 1, H, W)
+    bool, true where there is picture, where the plan pads; ``caption`` and ``path``, lists of B
+    strings; ``index`` (B,) int64 rows of the manifest; ``original_size``, ``crop_top_left`` and
+    ``target_size`` (B, 2) int64, (height, width) and (top, left) in pixels; ``valid`` (B,) bool.
+    Every further column of the manifest comes as a tensor (B,) where its values are numbers or
+    booleans, and as a list otherwise, or where one is missing. Integers come as int64, and decimal
+    numbers as float32, to which float64 is rounded. A column of paired images comes as (B, 3, H, W)
+    uint8, or as (B, H, W) int64 where they are labels.
 
     A file that fails in decoding, or whose size is no longer the manifest's, leaves its place to
     another sample of the batch, or else to another image of the bucket (of any bucket, if
@@ -83,6 +84,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
             images as torchvision's ``Mask`` and ``Image``. Returns an image of the
             same size and type, or a pair of one and the sample, as transforms of torchvision v2
             do. What it changes in the sample (a caption, say) is kept.
+        transform_name: What messages call it.
         on_error: What happens if a file fails: ``"replace"`` it, or ``"raise"``.
         max_failures: Files that may fail, in all workers together, before one more stops the run.
         max_image_pixels: Largest image that is decoded at all, in pixels.
@@ -116,6 +118,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         augment: Sequence[Callable[..., Any]] = (),
         transform: Transform | None = None,
+        transform_name: str = "the transform",
         on_error: OnError = "replace",
         max_failures: int = 100,
         max_image_pixels: int = MAX_IMAGE_PIXELS,
@@ -132,6 +135,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
             )
         self.manifest, self.plan, self.seed = manifest, plan, seed
         self.augment, self.transform = tuple(augment), transform
+        self._transform_name = transform_name
         self.on_error: OnError = on_error
         self.reader = SampleReader(
             manifest=manifest,
@@ -163,8 +167,10 @@ class BucketDataset(Dataset[dict[str, Any]]):
 
         Raises:
             DecodeError: If a file fails and ``on_error`` is ``"raise"``.
-            DataError: If more than ``max_failures`` files have failed, or all there are.
-            ValueError: If the transform returns something other than an image of the same size.
+            DataError: If more than ``max_failures`` files have failed, or all there are, or a
+                column cannot become a tensor.
+            UnfitError: If the transform returns something other than an image of the same size, or
+                spoils a field of the sample.
         """
         samples = [
             self._try(batch.bucket, row, batch.epoch, repetition)
@@ -206,7 +212,10 @@ class BucketDataset(Dataset[dict[str, Any]]):
         with seeded(key_of(key, _TRANSFORM)):
             if self.augment:
                 sample = augment(sample, self.augment)
-            return apply_transform(sample, self.transform) if self.transform else sample
+            if self.transform is None:
+                return sample
+            numbers = self.manifest.numbers
+            return apply_transform(sample, self.transform, self._transform_name, numbers)
 
     def _stand_in(self, batch: BucketBatch) -> Sample:
         """An image in place of a batch that failed altogether: of its bucket, or else any other.

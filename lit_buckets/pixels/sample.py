@@ -30,9 +30,12 @@ from lit_buckets.pixels.stored import Stored
 from lit_buckets.pixels.transforms import labels_to_bucket, mask_of, to_bucket
 from lit_buckets.placement import Crop, Fit, Placement, place
 
-__all__ = ["Images", "Kind", "Sample", "SampleReader"]
+__all__ = ["TENSORS", "Images", "Kind", "Sample", "SampleReader"]
 
 Kind = Literal["image", "labels"]
+
+#: Fields of every sample that become tensors of int64 in a batch: a row, and pairs of pixels.
+TENSORS = ("index", "original_size", "crop_top_left", "target_size")
 
 
 class Images(Protocol):
