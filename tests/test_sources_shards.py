@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -77,7 +78,8 @@ def random_archive(seed: int, how: int) -> bytes:
 def test_members_are_those_that_tarfile_finds(seed, how):
     content = random_archive(seed, how)
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        expected = [(m.name.removeprefix("./"), m.offset_data, m.size, m.isreg()) for m in tar]
+        kept = [m for m in tar if not m.isdir()]
+    expected = [(m.name.removeprefix("./"), m.offset_data, m.size, m.isreg()) for m in kept]
     found = [tuple(member) for member in members(MemoryContent(content))]
     assert [each for each in found if each[3]] == [each for each in expected if each[3]]
     assert [each[0] for each in found] == [each[0] for each in expected]
@@ -171,6 +173,38 @@ def test_a_shard_that_is_named_and_not_there_is_refused_by_name(pair, tmp_path):
     ]
     shard(pair / "s-002.tar", range(9, 10))
     assert len(load(f"{pair}/s-{{000..002}}.tar", tmp_path)) == 6
+
+
+def test_a_file_is_itself_whatever_its_name_is(tmp_path):
+    for i, name in enumerate(("UP.TAR", "set[1].tar", "a{b.tar", "{1,2}*.tar", "no suffix")):
+        path = shard(tmp_path / "dir[1]" / name, range(i, i + 1))
+        manifest = load(ShardSource(path), tmp_path)
+        assert list(manifest.paths) == [f"{path}/{i:04d}.png"]
+        assert manifest.read(0) == png(10 + i, 20 + i)
+        assert load(ShardSource(path), tmp_path).id == manifest.id
+    write(tmp_path / "set[1]/s.tar", b"")
+    shard(tmp_path / "set1/s.tar", range(1))  # where there is no such file it is a pattern still
+    (tmp_path / "set[1]/s.tar").unlink()
+    assert len(load(ShardSource(tmp_path / "set[1]/s.tar"), tmp_path)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_what_is_no_file_is_refused_and_never_opened(pair, tmp_path, monkeypatch):
+    os.mkfifo(pair / "pipe.tar")
+    (pair / "folder.tar").mkdir()
+    real = shards.FileContent
+
+    def opened(file: str) -> Any:
+        assert Path(file).is_file(), "to open a pipe would wait for ever"
+        return real(file)
+
+    monkeypatch.setattr(shards, "FileContent", opened)
+    manifest = load(pair / "*.tar", tmp_path)
+    assert len(manifest) == 5
+    assert [tuple(each) for each in manifest.refused] == [
+        (f"{pair}/folder.tar", "not a file"),
+        (f"{pair}/pipe.tar", "not a file"),
+    ]
 
 
 def test_patterns_that_match_nothing_or_cannot_be_read(pair, tmp_path):
@@ -267,6 +301,105 @@ def test_which_member_is_the_image_and_which_the_caption(tmp_path):
         first(image_column="jpg")
 
 
+def test_a_member_that_is_named_as_the_image_is_it_whatever_its_suffix(tmp_path):
+    members = {"a.img": png(3, 4), "a.png": png(1, 1), "a.txt": "one", "b.img": "x", "c.txt": "y"}
+    path = write_tar(tmp_path / "s.tar", members)
+    manifest = load(ShardSource(path, image_column="img"), tmp_path)
+    assert (manifest.sizes.tolist(), manifest.caption(0)) == ([[3, 4]], "one")
+    assert manifest.columns == ("png",)
+    assert {Path(path).name: reason for path, reason in manifest.refused} == {
+        "b.img": "not an image in a format that is read (1 bytes)",
+        "c": "its sample has no .img, only .txt",
+    }
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes | str = b"", kind: bytes = b"0") -> None:
+    """A file with such a content; or a link to it, or a folder."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    data = content.encode() if isinstance(content, str) else content
+    if kind in (tarfile.LNKTYPE, tarfile.SYMTYPE):
+        info.linkname = data.decode()
+    else:
+        info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def test_folders_belong_to_no_sample(tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        add(tar, "./set-1.0", kind=tarfile.DIRTYPE)
+        add(tar, "./set-1.0/a.png", png(1, 2))
+        add(tar, "./set-1.0/a.parts", kind=tarfile.DIRTYPE)
+        add(tar, "./set-1.0/a.txt", "one")
+    manifest = load(tmp_path / "s.tar", tmp_path)
+    assert (len(manifest), manifest.caption(0), len(manifest.refused)) == (1, "one", 0)
+
+
+def test_links_to_earlier_members_are_files(tmp_path):
+    long = "long" * 30
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        add(tar, f"./{long}/a.png", png(1, 2))
+        add(tar, f"./{long}/a.txt", "one")
+        add(tar, f"./{long}/a.json", '{"score": 5}')
+        add(tar, "./d/b.png", png(3, 4))
+        add(tar, "./d/b.txt", f"./{long}/a.txt", tarfile.LNKTYPE)
+        add(tar, "./d/b.json", f"../{long}/a.json", tarfile.SYMTYPE)
+        add(tar, "./d/c.png", "./d/b.png", tarfile.LNKTYPE)
+        add(tar, "./d/c.mask.png", "b.png", tarfile.SYMTYPE)
+        add(tar, "./d/c.txt", "./b.txt", tarfile.SYMTYPE)  # a link to a link
+        add(tar, "./d/a.png", "./c.png", tarfile.SYMTYPE)
+        add(tar, "./d/a.txt", "its own")
+        add(tar, "e.png", png(5, 6))
+        add(tar, "e.txt", "d/a.txt", tarfile.LNKTYPE)  # a file behind the first link
+        add(tar, "f.png", f"./{long}/a.png", tarfile.SYMTYPE)
+    manifest = load(tmp_path / "*.tar", tmp_path)
+    assert not manifest.refused
+    found = {
+        path.removeprefix(f"{tmp_path}/s.tar/"): (manifest.read(i), manifest.caption(i))
+        for i, path in enumerate(manifest.paths)
+    }
+    assert found == {
+        f"{long}/a.png": (png(1, 2), "one"),
+        "d/b.png": (png(3, 4), "one"),
+        "d/c.png": (png(3, 4), "one"),
+        "d/a.png": (png(3, 4), "its own"),
+        "e.png": (png(5, 6), "its own"),
+        "f.png": (png(1, 2), ""),
+    }
+    names = [Path(path).name for path in manifest.paths]
+    scores = {name: manifest.value(i, "score") for i, name in enumerate(names) if name != "a.png"}
+    assert scores == {"b.png": 5, "c.png": None, "e.png": None, "f.png": None}
+    span = manifest.beside(names.index("c.png"), manifest.value(names.index("c.png"), "mask.png"))
+    assert Path(span.file).read_bytes()[span.offset :][: span.length] == png(3, 4)
+    shard(tmp_path / "t.tar", range(1))
+    more = load(tmp_path / "*.tar", tmp_path)  # the first is known, and the order is the same
+    assert list(more.paths)[:6] == list(manifest.paths)
+    shutil.rmtree(tmp_path / "cache")
+    assert load(tmp_path / "*.tar", tmp_path).table.equals(more.table)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "json", "cls"])
+@pytest.mark.parametrize("target", ["/etc/hostname", "../a.txt", "c.txt", "b", "d", ""])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_a_text_that_is_a_link_to_elsewhere_refuses_its_sample(tmp_path, suffix, target, kind):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        add(tar, "d", kind=tarfile.DIRTYPE)
+        add(tar, "a.png", png(1, 2))
+        add(tar, "a.txt", "one")
+        add(tar, "b.png", png(3, 4))
+        add(tar, f"b.{suffix}", target if kind != tarfile.FIFOTYPE else b"", kind)
+        add(tar, "c.png", png(5, 6))
+        add(tar, "c.txt", "two")
+    manifest = load(tmp_path / "s.tar", tmp_path)
+    assert list(manifest.captions) == ["one", "two"]
+    assert [tuple(each) for each in manifest.refused] == [
+        (
+            f"{tmp_path}/s.tar/b.png",
+            f"its .{suffix} is a link that leads out of the shard or forward, or is no plain file",
+        )
+    ]
+
+
 def test_members_of_one_name(tmp_path):
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
@@ -339,6 +472,11 @@ def test_damaged_shards_are_named_and_what_is_whole_is_used(pair, tmp_path):
         (b"text" * 999, "no tar archive: ", 3),
         (gzip.compress(whole), "compressed with gzip, so its members cannot be read at random", 3),
         (bytes(10240), "an empty archive", 3),
+        (whole[:3072] + bytes(2**17), "cut short: 131,072 zeros, from 3,072 bytes from its ", 4),
+        (whole.rstrip(b"\0") + bytes(2**18), "cut short: ", 5),
+        (whole * 2, "goes on behind its end, ", 5),
+        (whole + b"text", "goes on behind its end, ", 5),
+        (whole[:3072] + bytes(512) + whole[3072:], "goes on behind its end, 3,072 bytes from ", 4),
     ]:
         (pair / "s-001.tar").write_bytes(content)
         manifest = load(pair / "*.tar", tmp_path)
@@ -347,6 +485,23 @@ def test_damaged_shards_are_named_and_what_is_whole_is_used(pair, tmp_path):
         assert manifest.refused[0].reason.startswith(reason)
     (pair / "s-001.tar").write_bytes(whole)
     assert len(load(pair / "*.tar", tmp_path)) == 5
+    (pair / "s-001.tar").write_bytes(whole + bytes(2**15))  # writers fill up as they like
+    assert (len(manifest := load(pair / "*.tar", tmp_path)), len(manifest.refused)) == (5, 0)
+
+
+def test_little_is_read_behind_the_end_of_a_shard(pair):
+    class Watched(MemoryContent):
+        furthest = 0
+
+        def pread(self, offset: int, length: int) -> bytes:
+            self.furthest = max(self.furthest, offset + length)
+            return super().pread(offset, length)
+
+    whole = (pair / "s-001.tar").read_bytes()
+    archive = Watched(whole + bytes(2**24))
+    with pytest.raises(TarError, match="cut short"):
+        list(members(archive))
+    assert archive.furthest < len(whole) + 2**17
 
 
 # ------------------------------------------------------------------ two starts

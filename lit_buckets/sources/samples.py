@@ -22,6 +22,7 @@ from lit_buckets.sources.tar import Member
 __all__ = ["Sample", "samples"]
 
 _MOST_JSON = 2**24  # bytes
+_LOST = "is a link that leads out of the shard or forward, or is no plain file"
 
 
 class Sample(NamedTuple):
@@ -85,22 +86,26 @@ def _sample(
     chosen, refused = _chosen(images, parts, image)
     first = next(iter(parts.values()))
     fields: dict[str, Any] = {}
-    text = parts.get(captions[1:]) if captions else None
-    caption = None if text is None else _text(archive, text)
-    if "cls" in parts:
-        fields["cls"] = _class(_text(archive, parts["cls"]))
-    if "json" in parts:
-        found = _json(archive, parts["json"])
+    text = captions[1:] if captions else None
+    files = {part: member for part, member in parts.items() if member.is_file}
+    for part in (text, "cls", "json"):
+        if part in parts and part not in files:
+            refused = refused or f"its .{part} {_LOST}"
+    caption = _text(archive, files[text]) if text in files else None
+    if "cls" in files:
+        fields["cls"] = _class(_text(archive, files["cls"]))
+    if "json" in files:
+        found = _json(archive, files["json"])
         if isinstance(found, str):
             refused = refused or found
         else:
             fields |= found
     if chosen is None:
         return Sample(key, first.offset, 0, refused, caption, fields, {})
-    member = images.pop(chosen)
-    if not member.is_file:
+    member = parts[chosen]
+    if chosen not in files:
         refused = refused or "a link or a folder, not a file in the shard"
-    beside = {part: other for part, other in images.items() if other.is_file}
+    beside = {part: files[part] for part in images if part in files and part != chosen}
     return Sample(member.name, member.offset, member.bytes, refused, caption, fields, beside)
 
 
@@ -109,7 +114,7 @@ def _chosen(
 ) -> tuple[str | None, str]:
     """Which of the members is the image, or why that cannot be said."""
     if wanted is not None:
-        if wanted in images:
+        if wanted in parts:  # whatever its suffix says, its header decides
             return wanted, ""
         return None, f"its sample has no .{wanted}, only {_dotted(parts)}"
     plain = [part for part in images if "." not in part]

@@ -58,6 +58,7 @@ def index(
     rows = _named_once(rows)
     if damage:
         return Block(rows)
+    rows = _in_order(rows)
     further = [field for field in rows.schema if field.name not in LISTED.names]
     return Block(rows, Container(name, archive.length, change, pa.schema(further)))
 
@@ -68,6 +69,16 @@ def _whole(found: Iterator[Member], damage: list[str]) -> Iterator[Member]:
         yield from found
     except TarError as error:
         damage.append(str(error))
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """The rows by where their images lie: links may lie elsewhere than they come.
+
+    So that a later pass, which does not see the members, has them in the same order.
+    """
+    if (np.diff(rows.column("offset").to_numpy()) > 0).all():
+        return rows
+    return rows.sort_by([("offset", "ascending"), ("path", "ascending")])
 
 
 def _named_once(rows: pa.Table) -> pa.Table:
@@ -172,7 +183,7 @@ def taken_over(earlier: Earlier) -> Callable[[str, int, int], Block | None]:
             return None
         rows = earlier.rows.take(pa.array(order[slice(*ends[place[name] :][:2])]))
         try:
-            return Block(_as_listed(rows.sort_by("offset"), container), container)
+            return Block(_as_listed(_in_order(rows), container), container)
         except pa.ArrowException:  # values that do not go back to the type that they had
             return None
 

@@ -37,12 +37,14 @@ class ShardSource(Columns):
     Members that share a name up to its first dot are a sample: an image, its caption (``.txt``),
     a class (``.cls``), columns (``.json``), further images. Members with other suffixes are not
     read. A sample without an image, or with several of which none is chosen, is refused by name.
+    A link to an earlier member of its shard is that member by another name; an image that is one
+    comes where its bytes lie. Folders belong to no sample.
 
     Shards are indexed once; later passes index those that are new or have changed.
 
     Attributes:
         path: A shard, a pattern with ``*``, ``?``, ``[...]`` and braces (``{000..099}``), a folder
-            of shards, or the URL of one of these.
+            of shards, or the URL of one of these. A file that has such a name is no pattern.
         captions: Suffix of the members that hold captions; None for none.
 
     Raises:
@@ -67,8 +69,8 @@ class ShardSource(Columns):
     def label(self) -> str:
         """The pattern, absolute."""
         pattern = absolute(self.path)
-        is_pattern = pattern.endswith(".tar") or _MAGIC.search(pattern.rpartition("/")[2])
-        if is_pattern or pattern.lower().endswith(COMPRESSED):
+        names_shards = pattern.lower().endswith((".tar", *COMPRESSED))
+        if names_shards or _MAGIC.search(pattern.rpartition("/")[2]) or _is_file(pattern):
             return pattern
         return f"{pattern}/*.tar"
 
@@ -76,7 +78,7 @@ class ShardSource(Columns):
     def root(self) -> str:
         """The folder, or its URL, that the pattern begins with."""
         pattern = self.label
-        first = _MAGIC.search(pattern)
+        first = None if _is_file(pattern) else _MAGIC.search(pattern)
         return pattern[: pattern.rfind("/", 0, first.start() if first else None)] or "/"
 
     @property
@@ -100,24 +102,29 @@ class ShardSource(Columns):
             DataError: If no shard matches, or a column has values of several types.
         """
         known = taken_over(earlier)
+        root = self.root
 
         def block(name: str) -> Block:
-            url = joined(self.root, name)
+            url = joined(root, name)
             try:
                 length, change = stamp(Span(url))
                 there = known(name, length, change)
-                return self._index(url, name, length, change) if there is None else there
+                if there is not None:
+                    return there
+                if is_remote(url) or _is_file(url):
+                    return self._index(url, name, length, change)
+                reason = "not a file"  # to open a pipe would wait for somebody who writes to it
             except OSError as error:
                 reason = f"cannot be opened: {error.strerror or error}"
-                return Block(pa.table({"path": [name], "reason": [reason]}))
+            return Block(pa.table({"path": [name], "reason": [reason]}))
 
         names = self.names()
         if not names:
             raise DataError(
                 f"path={self.label!r} matches no shard; there are 0 files of such a name in "
-                f"{self.root!r}. Check the pattern."
+                f"{root!r}. Check the pattern."
             )
-        if not is_remote(self.root):
+        if not is_remote(root):
             yield from map(block, names)
             return
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lit_buckets_shards") as pool:
@@ -134,6 +141,8 @@ class ShardSource(Columns):
         """
         found: set[str] = set()
         below = len(joined(self.root, ""))
+        if _is_file(self.label):
+            return [self.label[below:]]
         patterns = list(islice(without_braces(self.label), _MOST + 1))
         if len(patterns) > _MOST:
             raise ConfigError(
@@ -157,6 +166,11 @@ class ShardSource(Columns):
             return of(remote.RemoteContent(url, 0, length))
         with closing(FileContent(url)) as archive:
             return of(archive)
+
+
+def _is_file(path: str) -> bool:
+    """Whether this machine has such a file; no error of the file system's is one here."""
+    return not is_remote(path) and os.path.isfile(path)  # noqa: PTH113
 
 
 def _listed(pattern: str, root: str) -> list[str]:
