@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -17,6 +20,9 @@ __all__ = ["BucketDataLoader", "as_it_is", "died"]
 # What Lightning hands to the constructor of a loader that it makes anew (in predict, and to
 # overfit). The order and the ranks are settled already, so none of it is wanted.
 _INJECTED = ("sampler", "shuffle", "batch_sampler", "batch_size", "drop_last")
+
+_SEEN_WITHIN = 1.0  # seconds in which the end of a worker is seen after its connections break
+_TOLD_BY_WORKER = "in DataLoader worker process"  # what torch adds to errors of the dataset
 
 
 class BucketDataLoader(DataLoader[dict[str, Any]]):
@@ -90,7 +96,8 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         self._epoch, self._delivered = self.batches.epoch, 0
         self._counted_from = self.steps_done() if self.steps_done else 0
         self.asked_at = time.perf_counter()
-        batches = super().__iter__()
+        with _explained(self._iterator):  # workers that live on are asked whether they are ready
+            batches = super().__iter__()
         while (batch := _next(batches)) is not None:
             self.delivered_at = time.perf_counter()
             self._delivered += 1
@@ -133,6 +140,10 @@ def died(error: BaseException) -> str:
     reason = next((text for text in reasons if text.startswith("DataLoader worker")), "")
     if not isinstance(error, RuntimeError) or not reason:
         return ""
+    return _advice(reason)
+
+
+def _advice(reason: str) -> str:
     return (
         f"a worker of the loader died; {reason}. If the system killed it because memory ran out, "
         "lower loader.num_workers or loader.prefetch_factor, or load smaller batches."
@@ -141,12 +152,42 @@ def died(error: BaseException) -> str:
 
 def _next(batches: Iterator[Any]) -> Any:
     """The next batch; ``None`` after the last."""
-    try:
+    with _explained(batches):
         return next(batches, None)
-    except RuntimeError as error:
-        if explained := died(error):
+
+
+@contextmanager
+def _explained(batches: object) -> Iterator[None]:
+    """Make a :class:`DataError` of whatever comes of a worker's death.
+
+    torch tells of it, but may find out too late: what a worker has queued is fetched from it, so
+    its death may first be met as a broken connection. Any other error stays as it is.
+
+    Args:
+        batches: torch's iterator, with its workers if it has any.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        explained = died(error)
+        if not explained and _TOLD_BY_WORKER not in str(error):
+            explained = _dead(getattr(batches, "_workers", []))
+        if explained:
             raise DataError(explained) from error
         raise
+
+
+def _dead(workers: list[BaseProcess]) -> str:
+    """What to know if workers have died, or die within a moment; "" if all are alive."""
+    try:
+        ended = set(wait([worker.sentinel for worker in workers], _SEEN_WITHIN))
+        gone = [worker for worker in workers if worker.sentinel in ended]
+        for worker in gone:
+            worker.join(_SEEN_WITHIN)  # so that the signal of its end comes here and not later
+    except RuntimeError as error:  # torch's, on that signal
+        return died(error)
+    pids = ", ".join(str(worker.pid) for worker in gone)
+    return _advice(f"DataLoader worker (pid(s) {pids}) exited unexpectedly") if gone else ""
 
 
 def as_it_is(batch: Any) -> Any:
