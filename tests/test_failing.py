@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from conftest import paint
 from torch.utils.data import get_worker_info
 
 from lit_buckets import BucketDataModule, DataError
+from lit_buckets import loader as loading
 from lit_buckets.pixels.decode import DecodeError
 from lit_buckets.pixels.failures import Failures
 
@@ -89,7 +92,7 @@ def note_failure(queue) -> None:
 
 def test_what_failed_is_shared_with_workers_that_are_handed_it(tmp_path):
     """Workers that are not forked get the dataset through a pipe."""
-    context, failures = torch.multiprocessing.get_context("fork"), Failures(9, None)
+    context, failures = torch.multiprocessing.get_context("fork"), Failures(9, 10, None)
     queue = context.Queue()
     worker = context.Process(target=note_failure, args=(queue,))
     worker.start()
@@ -113,6 +116,25 @@ def test_the_limit_counts_what_failed_in_all_workers(tmp_path, monkeypatch):
         list(dm.loader("train"))
     allowed = module_of(folder, tmp_path, max_failures=2)
     assert sum(int(batch["valid"].sum()) for batch in allowed.loader("train")) == 2
+
+
+@pytest.mark.parametrize("most", [70_000, 10**15])
+def test_a_large_limit_counts_as_well_as_a_small_one(monkeypatch, most):
+    """All of a large dataset fails, but for its first images, which did so before."""
+    images = 70_002
+    failures = Failures(most, images, None)
+    before = min(most, images - 1)
+    failures._rows[:before] = torch.arange(before)
+    broken = DecodeError.of("5.png", "broken")
+    failures.add(before - 1, broken, stamp=lambda: (1, 2))  # noted already
+    assert before not in failures
+    if most == 70_000:
+        with pytest.raises(DataError, match=r"70001 files failed .* more than max_failures=70000"):
+            failures.add(before, broken, stamp=lambda: (1, 2))
+    else:
+        failures.add(before, broken, stamp=lambda: (1, 2))
+    assert before in failures
+    assert 0 in failures
 
 
 def test_a_file_is_named_once_whichever_worker_meets_it(tmp_path):
@@ -165,6 +187,65 @@ def test_a_killed_worker_ends_the_epoch_with_a_clear_error(tmp_path, persistent)
     # torch names the signal where it hears of it first
     assert "is killed by signal: Killed" in message or "exited unexpectedly" in message
     assert "lower loader.num_workers or loader.prefetch_factor" in message
+
+
+class Broken:
+    """As torch's iterator is where an error comes while a batch is fetched from a worker."""
+
+    def __init__(self, error: Exception, worker) -> None:
+        self.error, self._workers = error, [worker]
+
+    def __next__(self):
+        raise self.error
+
+
+BROKEN = [
+    ConnectionResetError(104, "Connection reset by peer"),
+    ConnectionRefusedError(111, "Connection refused"),
+    FileNotFoundError(2, "No such file or directory"),
+    EOFError(),
+]
+
+
+@pytest.mark.parametrize("delay", [0, 0.3], ids=["dead", "dying"])
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+def test_a_broken_connection_to_a_dead_worker_is_explained(error, delay):
+    """torch fetches memory from the worker that queued it, and may meet its end in that."""
+    worker = torch.multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    killing = threading.Timer(delay, worker.kill)
+    killing.start()
+    if not delay:
+        worker.join(60)
+    with pytest.raises(DataError, match=rf"a worker .* died; .*\(pid\(s\) {worker.pid}\)") as told:
+        loading._next(Broken(error, worker))
+    assert told.value.__cause__ is error
+    killing.join()
+    worker.join(60)
+
+
+TOLD = ConnectionResetError("Caught ConnectionResetError in DataLoader worker process 0.\nOriginal")
+
+
+@pytest.mark.parametrize(
+    ("error", "alive"),
+    [*((error, True) for error in [*BROKEN, RuntimeError("of torch"), TOLD]), (TOLD, False)],
+)
+def test_other_errors_of_a_loader_stay_as_they_are(monkeypatch, error, alive):
+    """An error that no dead worker is to blame for, or that a worker has told itself."""
+    monkeypatch.setattr(loading, "_SEEN_WITHIN", 0.1)
+    worker = torch.multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    if not alive:
+        worker.kill()
+        worker.join(60)
+    try:
+        with pytest.raises(type(error)) as told:
+            loading._next(Broken(error, worker))
+        assert told.value is error
+    finally:
+        worker.kill()
+        worker.join(60)
 
 
 JOB = """

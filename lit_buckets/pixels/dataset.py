@@ -150,7 +150,7 @@ class BucketDataset(Dataset[dict[str, Any]]):
             paired=dict(paired or {}),
             max_image_pixels=max_image_pixels,
         )
-        self._failures = Failures(max_failures, failures_file)
+        self._failures = Failures(max_failures, len(manifest), failures_file)
 
     def __len__(self) -> int:
         """Rows of the plan that are in a bucket."""

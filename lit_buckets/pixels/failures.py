@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,6 @@ from lit_buckets.manifest import Failure
 from lit_buckets.pixels.decode import DecodeError
 
 __all__ = ["Failures"]
-
-_MOST_COUNTED = 1 << 16
 
 log = logging.getLogger("lit_buckets")
 
@@ -30,19 +29,20 @@ class Failures:
 
     Args:
         most: Images that may fail before one more stops the run.
+        images: Images of the dataset.
         file: Where failures are remembered, one :class:`~lit_buckets.manifest.Failure` as JSON on
             each line; ``None`` for nowhere.
     """
 
-    def __init__(self, most: int, file: Path | None) -> None:
+    def __init__(self, most: int, images: int, file: Path | None) -> None:
         self._most, self._file = most, file
-        slots = min(most + 1, _MOST_COUNTED)
-        self._rows: torch.Tensor = torch.full((slots,), -1)
+        # filled from the front; no more than all images can fail, however many may
+        self._rows: torch.Tensor = torch.full((min(most + 1, images),), -1)
         self._rows.share_memory_()  # type: ignore[no-untyped-call]
         self.last = ""  #: what was noted last in this process
 
     def __contains__(self, index: int) -> bool:
-        return bool((self._rows == index).any())
+        return bool((self._rows[: self._count()] == index).any())
 
     def add(self, index: int, error: DecodeError, stamp: Callable[[], tuple[int, int]]) -> None:
         """Take note of a failure.
@@ -58,9 +58,7 @@ class Failures:
         self.last = f"{error.path!r}: {error.reason}"
         if index in self:
             return
-        free = torch.nonzero(self._rows < 0).flatten()
-        if free.numel():
-            self._rows[free[0]] = index
+        self._note(index)
         known = self._remember(error, stamp)
         # other ranks and earlier runs note theirs in the same file: what they named is not news
         log.log(
@@ -69,10 +67,18 @@ class Failures:
             error.path,
             error.reason,
         )
+        self._note(index)  # again, if another worker took the same slot at the same moment
         self._check_limit()
 
+    def _note(self, index: int) -> None:
+        while index not in self and (count := self._count()) < len(self._rows):
+            self._rows[count] = index
+
+    def _count(self) -> int:
+        return bisect_left(self._rows.numpy(), True, key=lambda row: bool(row < 0))
+
     def _check_limit(self) -> None:
-        count = int((self._rows >= 0).sum())
+        count = self._count()
         if count > self._most:
             raise DataError(
                 f"{count} files failed in decoding, more than max_failures={self._most}; the last "
