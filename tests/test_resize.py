@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.profiler import profile
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
@@ -198,6 +199,82 @@ def test_only_what_matters_is_resized(monkeypatch):
     for left in (0, 450, 900):  # of a panorama's 1,000 columns, 100
         resize_crop(image, resized=Size(100, 1000), offset=Offset(0, left), crop=Size(100, 100))
     assert all(height == 400 and width < 440 for height, width in seen)
+
+
+STRIPS = [  # steps of large fractions: no whole number of resized pixels is one of stored ones
+    (Size(7, 1999), Size(64, 18277), Size(64, 64)),
+    (Size(1999, 7), Size(18277, 64), Size(64, 64)),
+    (Size(207, 5003), Size(40, 967), Size(40, 40)),
+    (Size(300, 2003), Size(299, 1999), Size(299, 100)),
+]
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(("size", "target", "crop"), STRIPS)
+def test_a_part_of_a_strip_is_a_part_of_the_whole(interpolation, size, target, crop):
+    for values in (noise(3, *size), noise(3, *size) // 128 * 255):
+        whole = resized(values, target, interpolation)
+        for share in (0, 0.3, 0.5, 0.81, 1):
+            top, left = (int(share * (t - c)) for t, c in zip(target, crop, strict=True))
+            found = resize_crop(
+                values,
+                resized=target,
+                offset=Offset(top, left),
+                crop=crop,
+                interpolation=interpolation,
+            )
+            cut = whole[:, top : top + crop.height, left : left + crop.width]
+            # bytes are rounded twice, rows after columns: where both fall to the other side, 2
+            assert apart(found, cut) <= 2
+            assert ((found.int() - cut.int()).abs() > 1).double().mean() < 1e-3
+            assert (found != cut).double().mean() < 0.05
+
+
+def test_a_part_of_a_strip_is_in_its_place():
+    """Against sums in floats: half a level for rounding, and hardly any for the place."""
+    length, whole, first, count = 4001, 36571, 20123, 640
+    image = noise(1, 32, length)
+    part = {"resized": Size(32, whole), "offset": Offset(0, first), "crop": Size(32, count)}
+    middles = (np.arange(first, first + count) + 0.5) * length / whole
+    away = np.abs(np.arange(length) + 0.5 - middles[:, None])
+    weights = np.maximum(1 - away, 0)
+    exact = image.numpy() @ (weights / weights.sum(axis=1, keepdims=True)).T
+    found = resize_crop(image, **part, interpolation="bilinear").numpy()
+    assert np.abs(found - exact).max() < 0.5 + 0.05
+    # half a pixel further along, as if it began at another pixel's middle, would be seen
+    assert np.abs(found[..., 1:] - exact[..., :-1]).max() > 20
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos"])
+@pytest.mark.parametrize(("size", "target", "crop"), STRIPS)
+def test_no_strip_is_resized_whole(monkeypatch, interpolation, size, target, crop):
+    seen = []
+    kernel = resample._KERNELS[interpolation]
+
+    def spy(image, sides, *args):
+        seen.append(image.shape[-2] * image.shape[-1] + sides[0] * sides[1])
+        return kernel(image, sides, *args)
+
+    monkeypatch.setitem(resample._KERNELS, interpolation, kernel and spy)
+    for share in (0, 0.1, 0.5, 1):
+        offset = Offset(*(int(share * (t - c)) for t, c in zip(target, crop, strict=True)))
+        part = {"resized": target, "offset": offset, "crop": crop}
+        resize_crop(noise(3, *size), **part, interpolation=interpolation)
+    assert all(pixels < size.height * size.width / 2 or pixels <= 2**18 for pixels in seen)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_a_thin_strip_takes_little_memory(interpolation):
+    """Resized whole, it would take gigabytes."""
+    image = torch.full((3, 3, 20011), 9, dtype=torch.uint8)
+    part = {"offset": Offset(0, 1_707_349), "crop": Size(512, 512)}
+    with profile(profile_memory=True) as memory:
+        found = resize_crop(
+            image, resized=Size(512, 3_415_211), **part, interpolation=interpolation
+        )
+    assert (found == 9).all()
+    largest = max((event.cpu_memory_usage for event in memory.events()), default=0)
+    assert largest < 40e6
 
 
 def test_what_lies_outside_is_refused():

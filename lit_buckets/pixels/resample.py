@@ -1,7 +1,8 @@
 """Resampling of pixels along rows and columns, from bytes to bytes.
 
 Bicubic and bilinear run in torch, whose kernels for bytes are several times as fast as Pillow's;
-so does Lanczos where torch has it. All are antialiased: on shrinking the filters grow with the
+so does Lanczos where torch has it. Pillow takes over where torch would have to resize much more
+than is asked for. All are antialiased: on shrinking the filters grow with the
 scale. Their formulas are Pillow's, in torch too: bicubic is Keys' with a = -0.5, Lanczos has three
 lobes.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,12 @@ _REACH = {"bicubic": 2, "bilinear": 1, "lanczos": 3}  # of the filter to each si
 # torch's kernels by themselves, because they can be told size and scale both, which need not
 # agree: the last stored pixel may be the picture's in part. Lanczos came late to torch.
 _KERNELS = {name: getattr(torch.ops.aten, f"_upsample_{name}2d_aa", None) for name in _REACH}
+
+
+# Pillow takes 3 to 6 times as long for a pixel as torch, so it is sooner where torch would take
+# this many times the pixels that matter. Photographs in buckets of about their shape stay far
+# below; and a few pixels, counted before and after resizing, are quick in any case.
+_TIMES_IN_VAIN, _FEW = 8, 2**18
 
 
 @dataclass(frozen=True)
@@ -64,26 +71,50 @@ def resample(
         return pixels[:, _nearest(rows)][:, :, _nearest(columns)]
     if interpolation == "area":
         return _area(pixels, rows, columns)
-    kernel = _KERNELS[interpolation]
-    if kernel is None:
-        return _in_pillow(pixels, rows, columns)
-    return _in_torch(pixels, rows, columns, kernel, _REACH[interpolation])
+    kernel, reach = _KERNELS[interpolation], _REACH[interpolation]
+    if kernel is None or _is_in_vain(rows, columns, reach):
+        return _in_pillow(pixels, rows, columns, interpolation)
+    return _in_torch(pixels, rows, columns, kernel, reach)
+
+
+class _Aligned(NamedTuple):
+    """What torch is given and makes of a side."""
+
+    begin: int  # first stored pixel
+    end: int  # the first after them
+    first: int  # where the part begins in what is made
+    made: int  # pixels up to the end of the part
+
+
+def _aligned(part: Part, reach: int) -> _Aligned:
+    """The least that torch can be given, as it lays the first resized pixel at the first stored.
+
+    What comes after the part can always be left out. Of what comes before it, only as many stored
+    pixels as make a whole number of resized ones, or all resized pixels would lie beside their
+    places: with a step of 20011/3415211, for a strip of 3 x 20011, that is none at all.
+    """
+    begin, end = _needed(part, reach)
+    begin -= begin % part.step.numerator
+    first = part.first - int(begin / part.step)
+    return _Aligned(begin, end, first, first + part.count)
+
+
+def _is_in_vain(rows: Part, columns: Part, reach: int) -> bool:
+    """Whether most of what torch would do has nothing to do with the part."""
+    down, across = _aligned(rows, reach), _aligned(columns, reach)
+    given = (down.end - down.begin) * (across.end - across.begin) + down.made * across.made
+    (top, bottom), (left, right) = _needed(rows, reach), _needed(columns, reach)
+    needed = (bottom - top) * (right - left) + rows.count * columns.count
+    return given > max(_TIMES_IN_VAIN * needed, _FEW)
 
 
 def _in_torch(
     pixels: torch.Tensor, rows: Part, columns: Part, kernel: Any, reach: int
 ) -> torch.Tensor:
-    """Resize with torch's kernels, which lay the first resized pixel at the first stored one.
-
-    What comes after the part can always be left out. Of what comes before it, only as many stored
-    pixels as make a whole number of resized ones.
-    """
-    (top, bottom), (left, right) = _needed(rows, reach), _needed(columns, reach)
-    top -= top % rows.step.numerator
-    left -= left % columns.step.numerator
-    first_row = rows.first - int(top / rows.step)
-    first_column = columns.first - int(left / columns.step)
-    sides = [first_row + rows.count, first_column + columns.count]
+    """Resize with torch's kernels, and cut off what had to be made before the part."""
+    top, bottom, first_row, height = _aligned(rows, reach)
+    left, right, first_column, width = _aligned(columns, reach)
+    sides = [height, width]
     for axis, (length, step) in enumerate(
         ((bottom - top, rows.step), (right - left, columns.step))
     ):
@@ -99,56 +130,71 @@ def _in_torch(
     return part.narrow(1, first_row, rows.count).narrow(2, first_column, columns.count)
 
 
-def _in_pillow(pixels: torch.Tensor, rows: Part, columns: Part) -> torch.Tensor:
-    """Lanczos with Pillow, which begins between two pixels if it must."""
-    (top, bottom), (left, right) = _needed(rows, 3), _needed(columns, 3)
+def _in_pillow(pixels: torch.Tensor, rows: Part, columns: Part, interpolation: str) -> torch.Tensor:
+    """Resize with Pillow, which begins between two pixels if it must.
+
+    It notes where to begin and to end in 24 bits: a pixel of a part of n, counted in stored or
+    resized pixels, whichever are larger, lies less than n / 2**24 of one beside its place. Within
+    one, no filter changes a value by more than 1.6 x 255: at n = 4096 that is 1/10 of a level. So
+    it is torch, whose weights have 15 bits, that is further from the exact sums.
+    """
+    reach = _REACH[interpolation]
+    (top, bottom), (left, right) = _needed(rows, reach), _needed(columns, reach)
     needed = pixels[:, top:bottom, left:right].permute(1, 2, 0).numpy()
     # three channels at once or each by itself: all that Pillow has
     planes = [needed] if needed.shape[2] == 3 else [*needed.transpose(2, 0, 1)]
-    resized = [_lanczos(plane, rows, columns, top, left) for plane in planes]
+    method = Image.Resampling[interpolation.upper()]
+    resized = [_columns_then_rows(plane, rows, columns, top, left, method) for plane in planes]
     together = resized[0] if len(planes) == 1 and planes[0].ndim == 3 else np.stack(resized, axis=2)
     return torch.from_numpy(together).permute(2, 0, 1)
 
 
-def _lanczos(
-    plane: npt.NDArray[np.uint8], rows: Part, columns: Part, top: int, left: int
+def _columns_then_rows(
+    plane: npt.NDArray[np.uint8],
+    rows: Part,
+    columns: Part,
+    top: int,
+    left: int,
+    method: Image.Resampling,
 ) -> npt.NDArray[np.uint8]:
-    """Columns first, whatever the part: values are bytes in between, so the order tells."""
+    """Resize columns first, whatever the part: values are bytes in between, so the order tells."""
     image = Image.fromarray(np.ascontiguousarray(plane))
     height, width = image.height, image.width
     begin, end = columns.edges(left, width)
-    image = image.resize((columns.count, height), Image.Resampling.LANCZOS, (begin, 0, end, height))
+    image = image.resize((columns.count, height), method, (begin, 0, end, height))
     begin, end = rows.edges(top, height)
-    image = image.resize(
-        (columns.count, rows.count), Image.Resampling.LANCZOS, (0, begin, columns.count, end)
-    )
+    image = image.resize((columns.count, rows.count), method, (0, begin, columns.count, end))
     return np.array(image)
 
 
 def _area(pixels: torch.Tensor, rows: Part, columns: Part) -> torch.Tensor:
     """Means over what each resized pixel covers, exact but for rounding at the end."""
-    sums = _covered(_covered(pixels, rows, 1, torch.int32), columns, 2, torch.int64)
+    (top, bottom), (left, right) = _needed(rows, 0), _needed(columns, 0)
+    needed = pixels[:, top:bottom, left:right]
+    sums = _covered(_covered(needed, rows, top, 1, torch.int32), columns, left, 2, torch.int64)
     covered = rows.step.numerator * columns.step.numerator
     return ((2 * sums + covered) // (2 * covered)).to(torch.uint8)
 
 
-def _covered(values: torch.Tensor, part: Part, axis: int, dtype: torch.dtype) -> torch.Tensor:
+def _covered(
+    values: torch.Tensor, part: Part, begin: int, axis: int, dtype: torch.dtype
+) -> torch.Tensor:
     """Sums over the stretches of one side, in stored pixels split by the step's denominator.
 
     Args:
-        values: Integers.
+        values: Integers, as many as the part needs.
         part: What is asked for of the side.
+        begin: The first of them, in stored pixels.
         axis: Which side.
         dtype: Integers that hold the sum of a whole side.
 
     Returns:
         int64, ``part.count`` long on that axis.
     """
-    begin, end = _needed(part, 0)
     split = part.step.denominator
     places = torch.arange(part.first, part.first + part.count + 1) * part.step.numerator
     whole, rest = torch.div(places, split, rounding_mode="floor") - begin, places % split
-    values = values.narrow(axis, begin, end - begin).transpose(axis, -1)
+    values = values.transpose(axis, -1)
     before = functional.pad(values.cumsum(-1, dtype=dtype), (1, 1))  # the 0 after it counts 0 times
     sums = before[..., whole] * (split - rest) + before[..., whole + 1] * rest
     return sums.diff(dim=-1).transpose(axis, -1)

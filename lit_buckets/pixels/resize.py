@@ -35,7 +35,8 @@ def resize_crop(
     """Resize a picture and keep a part of the result.
 
     Only pixels that the part depends on are resized. The result is that of resizing the whole
-    picture and cropping then; a value may differ by 1 of 255 where a sum lies at the edge of two.
+    picture and cropping then; a value may differ by 1 of 255 where a sum lies at the edge of two,
+    and one in thousands by 2 in parts of large pictures that torch could only resize whole.
     A picture that has the size already is not touched: its bytes come out as they are.
 
     Args:
