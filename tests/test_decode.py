@@ -200,6 +200,19 @@ def test_transparent_colour_of_any_depth(case):
     assert found.tolist() == [[[first] * 3, list(MAGENTA)]]
 
 
+@pytest.mark.parametrize("kind", [2, 6])
+def test_transparent_colour_is_told_by_all_its_bits(kind):
+    """Colours that differ in their lower bytes alone look the same, and are not."""
+    if kind == 6:  # has alpha: no colour is transparent
+        found = pixels(png(1, 1, 16, kind, [bytes.fromhex("1234 2000 3000 ffff")]))
+        assert found.tolist() == [[[0x12, 0x20, 0x30]]]
+        return
+    row = bytes.fromhex("1234 2000 3000  1235 2000 3000  1235 2001 3000")
+    content = png(1, 3, 16, kind, [row], (0x1235, 0x2000, 0x3000))
+    found = pixels(content, background=MAGENTA)
+    assert found.tolist() == [[[0x12, 0x20, 0x30], list(MAGENTA), [0x12, 0x20, 0x30]]]
+
+
 def test_grey_of_sixteen_bits_is_scaled():
     values = np.array([[0, 128, 129, 257, 32768, 65535 - 129, 65535]], dtype=np.uint16)
     expected = [[0, 0, 1, 1, 128, 254, 255]]
@@ -224,6 +237,68 @@ def test_tiff_whose_zero_is_white():
     negative = content.replace(tag, tag[:-2] + b"\0\0")
     assert pixels(content)[0, :, 0].tolist() == [0, 255]
     assert pixels(negative)[0, :, 0].tolist() == [255, 0]
+
+
+def tiff(values: np.ndarray, photometric: int, format_: int = 1) -> bytes:
+    """A TIFF as few programs write it: an uncompressed plane (H, W) for each channel."""
+    order = ">" if values.dtype.str[0] == ">" else "<"
+    planes, height, width = values.shape
+    bits, plane = 8 * values.dtype.itemsize, values[0].nbytes
+    lists = {  # what is too long to stand in an entry
+        258: (3, [bits] * planes),
+        273: (4, [8 + plane * i for i in range(planes)]),
+        279: (4, [plane] * planes),
+        339: (3, [format_] * planes),
+    }
+    tags = {
+        256: (3, [width]),
+        257: (3, [height]),
+        259: (3, [1]),
+        262: (3, [photometric]),
+        277: (3, [planes]),
+        278: (3, [height]),
+        284: (3, [2 if planes > 1 else 1]),
+    } | lists
+    start = 8 + values.nbytes
+    entries, extra, at = b"", b"", start + 2 + 12 * len(tags) + 4
+    for tag, (type_, items) in sorted(tags.items()):
+        data = struct.pack(f"{order}{len(items)}{'H' if type_ == 3 else 'I'}", *items)
+        if len(data) > 4:
+            extra, data = extra + data, struct.pack(f"{order}I", at + len(extra))
+        entries += struct.pack(f"{order}HHI", tag, type_, len(items)) + data.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
+    count = struct.pack(f"{order}H", len(tags))
+    return head + values.tobytes() + count + entries + bytes(4) + extra
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [2, 5], ids=["RGB", "CMYK"])
+def test_planes_of_sixteen_bits_in_tiff(order, photometric):
+    shades = np.asarray(scene()).transpose(2, 0, 1)
+    if photometric == 5:
+        inks = np.concatenate([shades, shades[:1]]).astype(f"{order}u2")
+        with pytest.raises(DecodeError, match="CMYK of 16 bits in uncompressed planes"):
+            decode(tiff(inks * 256 + 77, photometric))
+        return
+    content = tiff((shades.astype(np.uint16) * 256 + 77).astype(f"{order}u2"), photometric)
+    assert (pixels(content) == np.asarray(scene())).all()
+
+
+def test_integers_of_32_bits_have_a_sign_only_where_the_tiff_says_so():
+    values = np.array([[[0, 2**30, 2**31, 3 * 2**30, 2**32 - 1]]], dtype="<u4")
+    assert pixels(tiff(values, 1))[0, :, 0].tolist() == [0, 64, 128, 191, 255]
+    assert pixels(tiff(values % 2**31, 1))[0, :, 0].tolist() == [0, 128, 0, 128, 255]
+    signed = pixels(tiff(values, 1, format_=2))[0, :, 0].tolist()
+    assert signed[2] == 0
+    assert signed[1] == 255
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_floats_of_a_tiff_whose_zero_is_white(order):
+    values = np.array([[[0, 0.25, 1, np.nan, np.inf, -np.inf]]], dtype=f"{order}f4")
+    assert pixels(tiff(values[..., :3], 0, format_=3))[0, :, 0].tolist() == [255, 191, 0]
+    assert pixels(tiff(values, 0, format_=3))[0, :, 0].tolist() == [255, 191, 0, 0, 0, 255]
+    assert pixels(tiff(values, 1, format_=3))[0, :, 0].tolist() == [0, 64, 255, 0, 255, 0]
 
 
 @pytest.mark.parametrize(

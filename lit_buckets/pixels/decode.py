@@ -27,7 +27,7 @@ from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
 from lit_buckets.headers import MAX_IMAGE_PIXELS, ORIENTATION, TURNED, UNOPENED, open_image
 from lit_buckets.pixels.colour import Colour, as_tensor, over_background, profile_of
-from lit_buckets.pixels.depth import mend_transparency
+from lit_buckets.pixels.depth import mend_planes, mend_transparency
 from lit_buckets.pixels.jpeg import Quality, decode_jpeg, eighths
 from lit_buckets.pixels.stored import Stored
 
@@ -170,7 +170,8 @@ def _decode(
     else:
         if scale < 8:
             image.draft(None, (size.width * scale // 8, size.height * scale // 8))
-        mend_transparency(image)
+        mend_planes(image)
+        mend_transparency(image, lambda: open_image(io.BytesIO(content)))
         image.load()
         if scale == 8:
             size = _size_of(image)  # a TIFF has been turned

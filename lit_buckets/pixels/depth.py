@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
-__all__ = ["PNG_DEPTHS", "deep_grey", "is_deep", "mend_transparency"]
+__all__ = ["PNG_DEPTHS", "deep_grey", "is_deep", "mend_planes", "mend_transparency"]
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 0x0102, 0x0106
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 0x0102, 0x0106, 0x011C, 0x0153
 #: What Pillow multiplies shades of few bits by, by its name of how a PNG holds them.
 PNG_DEPTHS = {"1": 255, "L;2": 85, "L;4": 17}
 
@@ -34,12 +35,14 @@ def deep_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         The picture, mode L, and its alpha, mode L, if it has a transparent shade.
     """
     values = np.asarray(image)
+    if _is_unsigned(image):
+        values = values.view(np.uint32)
     low, high = _range_of(image, values)
     exact = np.float32 if values.dtype.itemsize == 2 else np.float64
     grey = (values.astype(exact) - exact(low)) * exact(255 / (high - low))
-    grey = np.nan_to_num(grey, nan=0, posinf=255, neginf=0)
     if _white_is_zero(image):
         grey = 255 - grey
+    grey = np.nan_to_num(grey, nan=0, posinf=255, neginf=0)
     alpha = None
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
@@ -47,10 +50,15 @@ def deep_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)), alpha
 
 
-def mend_transparency(image: Image.Image) -> None:
-    """Scale a PNG's transparent colour as Pillow scales its pixels; to be called before loading.
+def mend_transparency(image: Image.Image, again: Callable[[], ImageFile.ImageFile]) -> None:
+    """Make transparent what a PNG's transparent colour says; to be called before loading.
 
-    Pillow leaves it in the file's own depth where that is not 8 bits; later releases scale 1 bit.
+    Pillow leaves that colour in the file's own depth where that is not 8 bits; later releases
+    scale 1 bit. Of 16 bits in each of three channels it keeps 8, in which others look the same.
+
+    Args:
+        image: An opened picture.
+        again: Opens the same file once more.
     """
     transparent = image.info.get("transparency")
     if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
@@ -59,7 +67,44 @@ def mend_transparency(image: Image.Image) -> None:
     if isinstance(transparent, int) and raw in PNG_DEPTHS:
         image.info["transparency"] = min(transparent * PNG_DEPTHS[raw], 255)
     elif isinstance(transparent, tuple) and raw == "RGB;16B":
-        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+        low = again()
+        # in the other order of bytes, the upper half that Pillow keeps is the lower one
+        low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
+        clear = _is_colour(image, [value >> 8 for value in transparent])
+        clear &= _is_colour(low, [value & 255 for value in transparent])
+        image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+        del image.info["transparency"]
+
+
+def mend_planes(image: Image.Image) -> None:
+    """Tell Pillow how wide the samples of a TIFF's planes are; to be called before loading.
+
+    Pillow takes those of 16 bits for 8 where the planes are not compressed.
+
+    Raises:
+        ValueError: If Pillow has no way to read them.
+    """
+    if (
+        not isinstance(image, TiffImagePlugin.TiffImageFile)
+        or image.tag_v2.get(_PLANAR) != 2
+        or _bits_of(image) != 16
+        or any(tile.codec_name != "raw" for tile in image.tile)
+    ):
+        return
+    if image.mode not in ("RGB", "RGBA"):
+        raise ValueError(f"{image.mode} of 16 bits in uncompressed planes is not supported")
+    order = "B" if image.tag_v2.prefix == b"MM" else "L"
+    image.tile = [_of_16_bits(tile, order) for tile in image.tile]
+
+
+def _of_16_bits(tile: ImageFile._Tile, order: str) -> ImageFile._Tile:
+    assert isinstance(tile.args, tuple)  # as all of a TIFF's are
+    return tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:]))
+
+
+def _is_colour(image: Image.Image, colour: list[int]) -> npt.NDArray[np.bool_]:
+    equal: npt.NDArray[np.bool_] = (np.asarray(image) == colour).all(axis=2)
+    return equal
 
 
 def _range_of(image: Image.Image, values: npt.NDArray[Any]) -> tuple[float, float]:
@@ -82,10 +127,15 @@ def _bits_of(image: Image.Image) -> int:
     return 16
 
 
-def _white_is_zero(image: Image.Image) -> bool:
-    """Whether Pillow has left a TIFF's 16-bit negative as it is; it turns 8 bits round itself."""
+def _is_unsigned(image: Image.Image) -> bool:
+    """Whether a TIFF's integers have 32 bits and no sign; Pillow takes the highest bit for one."""
     return (
         isinstance(image, TiffImagePlugin.TiffImageFile)
-        and image.mode.startswith("I;16")
-        and image.tag_v2.get(_PHOTOMETRIC) == 0
+        and image.mode == "I"
+        and image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0] == 1
     )
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether Pillow has left a TIFF's deep negative as it is; it turns 8 bits round itself."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
