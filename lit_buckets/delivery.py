@@ -29,7 +29,7 @@ from lit_buckets.stages import Stage, StageImages
 __all__ = ["check_pixels", "make_dataset", "normalized", "plan_rows"]
 
 _LARGEST = 2**63 - 1  # integer in a batch
-_MOST_TRIED = 8  # bucket sizes, beside extremes, that transforms are tried at before training
+_MOST_TRIED = 8  # bucket sizes, besides the extremes, that transforms are tried at before training
 
 log = logging.getLogger("lit_buckets")
 

@@ -179,6 +179,8 @@ def _explained(batches: object) -> Iterator[None]:
 
 def _dead(workers: list[BaseProcess]) -> str:
     """What to know if workers have died, or die within a moment; "" if all are alive."""
+    if not workers:
+        return ""
     try:
         ended = set(wait([worker.sentinel for worker in workers], _SEEN_WITHIN))
         gone = [worker for worker in workers if worker.sentinel in ended]

@@ -141,7 +141,18 @@ def test_captions_in_other_codings(tmp_path, caplog):
     write(root / "a.txt", "\ufeffgrün".encode("utf-16-le"))
     write(root / "b.txt", "\ufeffgrün".encode("utf-16-be"))
     assert [*scan(root, cache_dir=tmp_path / "cache").captions] == ["grün", "grün", ""]
-    assert "not UTF-8" not in caplog.text
+    assert "U+FFFD" not in caplog.text
     write(root / "c.txt", "grün".encode("latin-1"))
     assert [*scan(root, cache_dir=tmp_path / "cache").captions][2] == "gr\ufffdn"
-    assert "1 captions are not UTF-8, such as that of 'c.jpg'" in caplog.text
+    assert (
+        "1 captions hold U+FFFD, which stands for what is not UTF-8, such as that of 'c.jpg'"
+        in caplog.text
+    )
+
+
+def test_a_long_caption_may_end_within_a_character(tmp_path, caplog):
+    root = write_images(tmp_path / "root", {"a.jpg": (2, 3)})
+    write(root / "a.txt", "x" + "ä" * 2**20)
+    manifest = scan(root, cache_dir=tmp_path / "cache")
+    assert manifest.caption(0) == "x" + "ä" * (2**19 - 1)
+    assert "U+FFFD" not in caplog.text

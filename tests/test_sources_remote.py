@@ -384,7 +384,7 @@ def test_a_table_in_folders_that_may_not_be_listed(memory, tmp_path, monkeypatch
 
 
 def test_a_table_with_a_signature(root, web, tmp_path):
-    url, _ = web
+    url, log = web
     write(root / "t.csv", "path\na.png\n")
     signed = f"{url}/t.csv?signature=x/y"
     assert kind_of(signed) == "table"
@@ -392,6 +392,11 @@ def test_a_table_with_a_signature(root, web, tmp_path):
     manifest = load(signed, tmp_path)
     assert [*manifest.paths] == [f"{url}/a.png"]
     assert manifest.sizes.tolist() == [[5, 6]]
+    log.clear()
+    again = load(f"{url}/t.csv?signature=z", tmp_path)  # of another day
+    assert again.sizes.tolist() == [[5, 6]]
+    assert not [each for each in log if "GET" in str(each) and "a.png" in str(each)]
+    assert any("t.csv" in str(each) for each in log)
 
 
 def test_urls_in_a_table(web, root, tmp_path):

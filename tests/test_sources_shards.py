@@ -378,8 +378,22 @@ def test_links_to_earlier_members_are_files(tmp_path):
     assert load(tmp_path / "*.tar", tmp_path).table.equals(more.table)
 
 
+def test_a_caption_may_lie_further_on(tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        add(tar, "a.png", png(1, 2))
+        add(tar, "a.txt", "b.txt", tarfile.SYMTYPE)
+        add(tar, "b.png", png(3, 4))
+        add(tar, "b.txt", "two")
+    whole = (tmp_path / "s.tar").read_bytes()
+    assert list(load(tmp_path / "s.tar", tmp_path).captions) == ["two", "two"]
+    (tmp_path / "s.tar").write_bytes(whole[: whole.index(b"two") + 1])  # cut short
+    manifest = load(tmp_path / "s.tar", tmp_path)
+    assert [path.rpartition("/")[2] for path in manifest.paths] == ["b.png"]
+    assert len(manifest.refused) == 2
+
+
 @pytest.mark.parametrize("suffix", ["txt", "json", "cls"])
-@pytest.mark.parametrize("target", ["/etc/hostname", "../a.txt", "c.txt", "b", "d", ""])
+@pytest.mark.parametrize("target", ["/etc/hostname", "../a.txt", "none.txt", "b", "d", ""])
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
 def test_a_text_that_is_a_link_to_elsewhere_refuses_its_sample(tmp_path, suffix, target, kind):
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
@@ -395,7 +409,7 @@ def test_a_text_that_is_a_link_to_elsewhere_refuses_its_sample(tmp_path, suffix,
     assert [tuple(each) for each in manifest.refused] == [
         (
             f"{tmp_path}/s.tar/b.png",
-            f"its .{suffix} is a link that leads out of the shard or forward, or is no plain file",
+            f"its .{suffix} is a link that leads to no file of the shard, or is no plain file",
         )
     ]
 
@@ -421,7 +435,10 @@ def test_members_of_one_name(tmp_path):
     assert [tuple(each) for each in manifest.refused] == [
         (f"{tmp_path}/s.tar/a.png", "its sample has .png twice"),
         (f"{tmp_path}/s.tar/a.png (sample 3)", "an earlier sample of the shard has its name"),
-        (f"{tmp_path}/s.tar/c.png", "a link or a folder, not a file in the shard"),
+        (
+            f"{tmp_path}/s.tar/c.png",
+            "it is a link that leads to no file of the shard, or is no plain file",
+        ),
     ]
 
 
@@ -441,6 +458,16 @@ def test_fields_of_several_types(tmp_path):
     write_tar(tmp_path / "c.tar", mixed)
     with pytest.raises(DataError, match=r"values in the field 'x' that do not go together, in the"):
         load(tmp_path / "c.tar", tmp_path)
+
+
+def test_a_field_never_says_where_an_image_lies(tmp_path):
+    secret = write(tmp_path / "secret.png", png(9, 9))
+    fields = json.dumps({"container": str(secret), "offset": 0, "bytes": 60})
+    path = write_tar(tmp_path / "s.tar", {"a.png": png(3, 4), "a.json": fields})
+    with pytest.raises(DataError, match=r"s\.tar' has a column 'container', a name that"):
+        load(path, tmp_path)
+    manifest = load(ShardSource(path, columns=()), tmp_path)
+    assert manifest.read(0) == png(3, 4)
 
 
 def test_sizes_of_the_shards_own(tmp_path):
@@ -472,8 +499,8 @@ def test_damaged_shards_are_named_and_what_is_whole_is_used(pair, tmp_path):
         (b"text" * 999, "no tar archive: ", 3),
         (gzip.compress(whole), "compressed with gzip, so its members cannot be read at random", 3),
         (bytes(10240), "an empty archive", 3),
-        (whole[:3072] + bytes(2**17), "cut short: 131,072 zeros, from 3,072 bytes from its ", 4),
-        (whole.rstrip(b"\0") + bytes(2**18), "cut short: ", 5),
+        (whole[:3072] + bytes(2**21), "cut short: 2,097,152 zeros, from 3,072 bytes from its ", 4),
+        (whole.rstrip(b"\0") + bytes(2**21), "cut short: ", 5),
         (whole * 2, "goes on behind its end, ", 5),
         (whole + b"text", "goes on behind its end, ", 5),
         (whole[:3072] + bytes(512) + whole[3072:], "goes on behind its end, 3,072 bytes from ", 4),
@@ -485,7 +512,7 @@ def test_damaged_shards_are_named_and_what_is_whole_is_used(pair, tmp_path):
         assert manifest.refused[0].reason.startswith(reason)
     (pair / "s-001.tar").write_bytes(whole)
     assert len(load(pair / "*.tar", tmp_path)) == 5
-    (pair / "s-001.tar").write_bytes(whole + bytes(2**15))  # writers fill up as they like
+    (pair / "s-001.tar").write_bytes(whole + bytes(2**19))  # writers fill up as they like
     assert (len(manifest := load(pair / "*.tar", tmp_path)), len(manifest.refused)) == (5, 0)
 
 
@@ -501,7 +528,7 @@ def test_little_is_read_behind_the_end_of_a_shard(pair):
     archive = Watched(whole + bytes(2**24))
     with pytest.raises(TarError, match="cut short"):
         list(members(archive))
-    assert archive.furthest < len(whole) + 2**17
+    assert archive.furthest < len(whole) + 2**21
 
 
 # ------------------------------------------------------------------ two starts

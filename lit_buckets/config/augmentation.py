@@ -194,7 +194,7 @@ def _made(value: object, key: str) -> Any:
 
 
 def _of_images(fill: Any) -> dict[Any, Any]:
-    """A colour for images alone: in masks, and in label maps until they are told, 0 is nothing."""
+    """A colour for images alone; masks get 0, and so do label maps, where `NO_LABEL` follows."""
     return {import_module("torchvision.tv_tensors").Image: fill, "others": 0}
 
 

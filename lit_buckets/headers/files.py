@@ -71,7 +71,9 @@ def caption_text(content: bytes) -> str:
     """
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     coding = "utf-16" if is_wide else "utf-8-sig"
-    return content[:MAX_CAPTION].decode(coding, errors="replace").strip()
+    decoder = codecs.getincrementaldecoder(coding)(errors="replace")
+    is_whole = len(content) < MAX_CAPTION  # or it may end within a character
+    return decoder.decode(content[:MAX_CAPTION], final=is_whole).strip()
 
 
 def read_caption(path: str | os.PathLike[str]) -> str | None:

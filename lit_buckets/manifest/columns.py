@@ -153,6 +153,9 @@ def is_same(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
         return False
     if pa.types.is_floating(kind):
         return np.array_equal(one.to_numpy(), other.to_numpy(), equal_nan=True)  # null is NaN, too
+    if pa.types.is_map(kind):  # a list of pairs
+        pairs = pa.list_(pa.struct([kind.key_field, kind.item_field]))
+        return is_same(one.cast(pairs), other.cast(pairs))
     if pa.types.is_struct(kind):
         return all(
             is_same(pc.struct_field(one, [i]), pc.struct_field(other, [i]))

@@ -63,10 +63,8 @@ def _labels(image: Image.Image, name: str) -> torch.Tensor:
     if stored != given:
         values = ((values.astype(np.int64) * stored + given // 2) // given).astype(values.dtype)
     values = values.astype(kind or values.dtype)  # a copy that torch may write to
-    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
-        values = values.astype(
-            np.promote_types(values.dtype, np.int8)
-        )  # what torch calculates with
+    if values.dtype.kind == "u" and values.dtype.itemsize > 1:  # torch calculates with signed ones
+        values = values.astype(np.promote_types(values.dtype, np.int8))
     return torch.from_numpy(values)
 
 

@@ -2,9 +2,8 @@
 
 Bicubic and bilinear run in torch, whose kernels for bytes are several times as fast as Pillow's;
 so does Lanczos where torch has it. Pillow takes over where torch would have to resize much more
-than is asked for. All are antialiased: on shrinking the filters grow with the
-scale. Their formulas are Pillow's, in torch too: bicubic is Keys' with a = -0.5, Lanczos has three
-lobes.
+than is asked for. All are antialiased: on shrinking the filters grow with the scale. Their formulas
+are Pillow's, in torch too: bicubic is Keys' with a = -0.5, Lanczos has three lobes.
 """
 
 from __future__ import annotations

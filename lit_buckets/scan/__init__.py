@@ -197,7 +197,7 @@ def _write(
     if spoilt.any():
         example = rows.column("path")[int(np.argmax(spoilt))].as_py()
         _log.warning(
-            "%s captions are not UTF-8, such as that of %r; what cannot be read in them is U+FFFD.",
+            "%s captions hold U+FFFD, which stands for what is not UTF-8, such as that of %r.",
             f"{np.count_nonzero(spoilt):,}",
             example,
         )

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from lit_buckets.manifest import SCHEMA, Manifest, ManifestError
 from lit_buckets.scan.containers import from_notes
 from lit_buckets.sources import Earlier, Source
+from lit_buckets.storage import without_query
 
 __all__ = ["Known", "described", "find_known"]
 
@@ -77,8 +78,8 @@ def find_known(file: Path, sources: Sequence[Source]) -> Known:
 
 
 def _regardless(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A described source without what reading does not depend on."""
-    return {**source, **_OF_NO_ACCOUNT}
+    """A described source without what reading does not depend on, such as a URL's signature."""
+    return {**source, **_OF_NO_ACCOUNT, "label": without_query(source["label"])}
 
 
 def _open(file: Path) -> Manifest | None:

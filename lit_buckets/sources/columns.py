@@ -127,7 +127,10 @@ class Columns:
             apart = {image, caption, height, width, *_OWN_NAMES}
             further = tuple(name for name in names if name not in apart)
         else:
-            further = tuple(chooser.known("columns", name) for name in self.columns)
+            named = [chooser.known("columns", name) for name in self.columns]
+            meant = {"path": image, "caption": caption, "height": height, "width": width}
+            # what the batch has of itself is no further column
+            further = tuple(name for name in named if meant.get(name) != name)
         check_free(further, LISTED.names, label)
         return Roles(image, caption, height, width, further)
 
@@ -161,6 +164,13 @@ class _Chooser(NamedTuple):
         if given != AUTO:
             return self.known(option, given)
         found = [name for name in usual if name in self.names]
+        blurred = [name for name in self.names if name.strip() in usual]
+        if blurred and not found:
+            raise ConfigError(
+                f"{option}={AUTO!r} finds no column in path={self.label!r}; the name of its "
+                f"column {blurred[0]!r} begins or ends with a space. Remove it, or set "
+                f"{option}={blurred[0]!r}."
+            )
         if len(found) > 1:
             raise ConfigError(
                 f"{option}={AUTO!r} leaves open which column of path={self.label!r} is meant; it "

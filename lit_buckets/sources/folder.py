@@ -39,9 +39,9 @@ class FolderSource:
     left out, and so is whatever has no known suffix of an image.
 
     A folder is entered once. A link to a file inside the folder counts as a file of its own; a
-    link to a folder inside it, or round it, is passed over if those images come by their own
-    names, and entered if they do not, since a folder above them is hidden or excluded. Other links
-    lead out: they are refused by name, unless `follow_links` allows them.
+    link to a folder inside it, or round it, is passed over, since those images come by their own
+    names; but one to a hidden folder is entered. Other links lead out: they are refused by name,
+    unless `follow_links` allows them.
 
     Attributes:
         path: The folder; relative to the working directory, or absolute, or beginning with "~",

@@ -22,7 +22,7 @@ from lit_buckets.sources.tar import Member
 __all__ = ["Sample", "samples"]
 
 _MOST_JSON = 2**24  # bytes
-_LOST = "is a link that leads out of the shard or forward, or is no plain file"
+_LOST = "is a link that leads to no file of the shard, or is no plain file"
 
 
 class Sample(NamedTuple):
@@ -104,7 +104,7 @@ def _sample(
         return Sample(key, first.offset, 0, refused, caption, fields, {})
     member = parts[chosen]
     if chosen not in files:
-        refused = refused or "a link or a folder, not a file in the shard"
+        refused = refused or f"it {_LOST}"
     beside = {part: files[part] for part in images if part in files and part != chosen}
     return Sample(member.name, member.offset, member.bytes, refused, caption, fields, beside)
 

@@ -37,7 +37,7 @@ class ShardSource(Columns):
     Members that share a name up to its first dot are a sample: an image, its caption (``.txt``),
     a class (``.cls``), columns (``.json``), further images. Members with other suffixes are not
     read. A sample without an image, or with several of which none is chosen, is refused by name.
-    A link to an earlier member of its shard is that member by another name; an image that is one
+    A link to another member of its shard is that member by another name; an image that is one
     comes where its bytes lie. Folders belong to no sample.
 
     Shards are indexed once; later passes index those that are new or have changed.

@@ -20,13 +20,8 @@ from lit_buckets.sources.columns import (
     text,
 )
 from lit_buckets.sources.named_files import Files, clean
-from lit_buckets.sources.table_files import (
-    TABLE_SUFFIXES,
-    read_table,
-    suffix_of,
-    without_query,
-)
-from lit_buckets.storage import absolute, is_remote
+from lit_buckets.sources.table_files import TABLE_SUFFIXES, read_table, suffix_of
+from lit_buckets.storage import absolute, is_remote, without_query
 
 __all__ = ["TableSource"]
 

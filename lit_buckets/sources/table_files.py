@@ -6,9 +6,10 @@ import csv
 import errno
 import io
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,13 +20,14 @@ import pyarrow.json
 import pyarrow.parquet
 
 from lit_buckets.errors import DataError
-from lit_buckets.storage import Span, is_remote, read
+from lit_buckets.storage import Span, is_remote, read, without_query
 
-__all__ = ["TABLE_SUFFIXES", "read_table", "suffix_of", "without_query"]
+__all__ = ["TABLE_SUFFIXES", "read_table", "suffix_of"]
 
 #: Suffixes of the files that are read as tables.
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
+_BLANKS = re.compile(r'"[ \t]+(?=[,\t\r\n]|$)')
 _BLOCK = 2**26  # bytes that are parsed at a time; no row may be longer
 
 
@@ -33,16 +35,6 @@ def suffix_of(path: str) -> str:
     """The suffix that tells how a table is written, in lower case; "" if it is none of them."""
     suffix = os.path.splitext(without_query(path))[1].lower()  # noqa: PTH122 - of a URL, too
     return suffix if suffix in TABLE_SUFFIXES else ""
-
-
-def without_query(path: str) -> str:
-    """The URL of a file on a web server without what follows "?", such as a signature.
-
-    Example:
-        >>> without_query("https://host/a/t.csv?key=x/y"), without_query("/data/what?.csv")
-        ('https://host/a/t.csv', '/data/what?.csv')
-    """
-    return path.partition("?")[0] if path.startswith(("http://", "https://")) else path
 
 
 def read_table(path: str, *, as_text: Collection[str]) -> pa.Table:
@@ -111,8 +103,6 @@ def _read_csv(file: Any, as_text: Collection[str], suffix: str) -> pa.Table:
     for field in table.schema:
         if pa.types.is_binary(field.type):  # as Arrow reads what is no UTF-8
             raise ValueError(f"the column {field.name!r} is not UTF-8")
-        if field.name not in as_text and field.name.strip() in as_text:
-            raise ValueError(f"the name of the column {field.name!r} begins or ends with a space")
     if any(map(_has_lines, table.columns)):
         file.seek(0)
         _check_quotes(file, delimiter)
@@ -130,20 +120,33 @@ def _check_quotes(file: Any, delimiter: str) -> None:
     Raises:
         ValueError: If there is one, or one that is closed by the next row that has a quote.
     """
-    lines = io.TextIOWrapper(file, encoding="latin-1", newline="")  # keeps bytes as they are
+    text = io.TextIOWrapper(file, encoding="latin-1", newline="")  # keeps bytes as they are
+    try:
+        line = _loose_quote(map(_without_harmless, text), delimiter)
+    finally:
+        text.detach()  # or the file is closed with it
+    if line is not None:
+        raise ValueError(f"a quote that opens in line {line:,} is closed by none of its own")
+
+
+def _without_harmless(line: str) -> str:
+    """A line without what Arrow takes, and `csv` does not: NUL, and blanks behind a quote."""
+    return _BLANKS.sub('"', line.replace("\0", ""))
+
+
+def _loose_quote(lines: Iterable[str], delimiter: str) -> int | None:
+    """The line, counted from 1, in which a quote opens that another row closes, or none does."""
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    begin, end = 1, False
     with _values_of_any_length():
-        while not end:
+        while True:
+            begin = rows.line_num + 1
             try:
-                end = next(rows, None) is None
+                next(rows)
+            except StopIteration:
+                return None
             except csv.Error:
                 if rows.line_num > begin:  # within a line nothing is lost
-                    raise ValueError(
-                        f"a quote that opens in line {begin:,} is closed by none of its own"
-                    ) from None
-            begin = rows.line_num + 1
-    lines.detach()  # or the file is closed with them
+                    return begin
 
 
 @contextmanager

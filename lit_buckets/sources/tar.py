@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import posixpath
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from lit_buckets.headers.content import Content, ContentFile
@@ -16,7 +17,7 @@ __all__ = ["COMPRESSED", "Member", "TarError", "members"]
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tzst", ".tar.lz4", ".tar.br")
 
 _RECORD = 512  # bytes; headers and contents begin at multiples of this
-_END, _PADDING = 2 * _RECORD, 2**16  # bytes of zeros: what ends an archive, and may follow that
+_END, _PADDING = 2 * _RECORD, 2**20  # bytes of zeros: what ends an archive, and may follow that
 _MAGIC_NUMBERS = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -39,8 +40,8 @@ class Member(NamedTuple):
         name: As the archive has it, but for a leading "./".
         offset: Where its content begins, in bytes.
         bytes: How long it is.
-        is_file: Whether it is a regular file, in one piece, or a link to one that came before, of
-            which it has the place; a sparse file or a link to anything else is none.
+        is_file: Whether it is a regular file, in one piece, or a link to one, of which it has the
+            place; a sparse file or a link to anything else is none.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Member(NamedTuple):
     is_file: bool
 
 
-def members(archive: Content, *, before_links: bool = False) -> Iterator[Member]:
+def members(archive: Content, *, links: bool = True) -> Iterator[Member]:
     """All members of an archive but its folders, in its order.
 
     The headers of plain files are read here, which is many times faster; everything else (long
@@ -57,7 +58,7 @@ def members(archive: Content, *, before_links: bool = False) -> Iterator[Member]
 
     Args:
         archive: The archive, uncompressed.
-        before_links: Whether to stop at the first link.
+        links: Whether links are among them.
 
     Raises:
         TarError: If it is compressed, no archive, damaged or cut short, or goes on behind its end;
@@ -79,10 +80,10 @@ def members(archive: Content, *, before_links: bool = False) -> Iterator[Member]
             if found.isdir():
                 continue
             is_link = found.islnk() or found.issym()
-            if is_link and before_links:
-                return
+            if is_link and not links:
+                continue
             if is_link and places is None:  # few archives have links: the others keep no list
-                places = _places(members(archive, before_links=True))
+                places = _places(archive)
             member = _linked(found, places or {}) if is_link else _member(found)
         else:
             member = member._replace(offset=at + _RECORD)
@@ -92,13 +93,19 @@ def members(archive: Content, *, before_links: bool = False) -> Iterator[Member]
                 f"cut short: {member.name!r} would end {member.offset + member.bytes:,} bytes from "
                 f"its beginning, and it has {length:,}"
             )
-        if places is not None and member.is_file:
-            places[member.name] = member.offset, member.bytes
+        if places is not None and member.is_file:  # a link may lead to a link
+            places.setdefault(member.name, (member.offset, member.bytes))
         yield member
 
 
-def _places(found: Iterable[Member]) -> dict[str, _Place]:
-    return {each.name: (each.offset, each.bytes) for each in found if each.is_file}
+def _places(archive: Content) -> dict[str, _Place]:
+    """Where the files of an archive lie, as far as it is whole; of two of a name, the first."""
+    places: dict[str, _Place] = {}
+    with suppress(TarError):  # who reads the archive itself is told
+        for member in members(archive, links=False):
+            if member.is_file:
+                places.setdefault(member.name, (member.offset, member.bytes))
+    return places
 
 
 def _check_end(archive: Content, at: int, length: int) -> None:

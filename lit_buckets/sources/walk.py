@@ -156,8 +156,9 @@ class Walk:
             return None
         inside = self._inside(file.path)
         if stat.S_ISDIR(mode):
-            # of a folder inside, or round this one, the images come by their own names
-            known = self._comes_by_itself(file.path) if inside else self._holds_root(file.path)
+            # of a folder inside, or round this one, the images come by their own names, or are not
+            # wanted; but nobody means to leave out what is hidden and linked to
+            known = not self._is_hidden(file.path) if inside else self._holds_root(file.path)
             if known or not self.selection.enters(path + "/"):
                 return None
             self.met_again = True
@@ -190,12 +191,10 @@ class Walk:
         target = os.path.realpath(link)
         return target == self.real_root or target.startswith(self.real_root.rstrip("/") + "/")
 
-    def _comes_by_itself(self, link: str) -> bool:
-        """Whether a folder inside is entered by its own name: none above it is left out."""
+    def _is_hidden(self, link: str) -> bool:
+        """Whether a folder inside is not entered by its own name, since that or one above hides."""
         inside = os.path.realpath(link)[len(self.real_root.rstrip("/")) + 1 :]
-        names = inside.split("/") if inside else []
-        above = ["/".join(names[:depth]) + "/" for depth in range(1, len(names) + 1)]
-        return not any(map(is_hidden, names)) and all(map(self.selection.enters, above))
+        return any(map(is_hidden, inside.split("/")))
 
     def _holds_root(self, link: str) -> bool:
         return self.real_root.startswith(os.path.realpath(link).rstrip("/") + "/")

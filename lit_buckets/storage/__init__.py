@@ -14,6 +14,7 @@ from lit_buckets.storage.spans import (
     joined,
     read,
     stamp,
+    without_query,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "joined",
     "read",
     "stamp",
+    "without_query",
 ]

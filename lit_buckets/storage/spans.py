@@ -22,6 +22,7 @@ __all__ = [
     "joined",
     "read",
     "stamp",
+    "without_query",
 ]
 
 #: The last nanosecond that 64 bits reach, in the year 2262.
@@ -88,6 +89,16 @@ def joined(root: str, path: str) -> str:
     if not root or path.startswith("/") or (":" in path and is_remote(path)):
         return path
     return root + path if root.endswith("/") else f"{root}/{path}"
+
+
+def without_query(path: str) -> str:
+    """The URL of a file on a web server without what follows "?", such as a signature.
+
+    Example:
+        >>> without_query("https://host/a/t.csv?key=x/y"), without_query("/data/what?.csv")
+        ('https://host/a/t.csv', '/data/what?.csv')
+    """
+    return path.partition("?")[0] if path.startswith(("http://", "https://")) else path
 
 
 def confined(root: str, path: str) -> str:
