@@ -91,6 +91,7 @@ class BucketDataModule(LightningDataModule):
         self._images: dict[Stage, StageImages] = {}
         self._train_loader: BucketDataLoader | None = None
         self._state: dict[str, Any] | None = None
+        self._restored = False  # whether a Trainer has loaded that state
         self._reload_every: int | None = None
 
     @property
@@ -130,6 +131,9 @@ class BucketDataModule(LightningDataModule):
             ConfigError: If the images cannot follow the configuration.
             DataError: If a manifest is missing, or ranks see different images.
         """
+        if self._restored:  # for an earlier run: a Trainer restores a state after this
+            self._state, self._restored = None, False
+            self._images.pop("train", None)
         for name in _STAGES[stage]:
             if name not in self._images and (images := open_stage(self.config, name)) is not None:
                 self._images[name] = images
@@ -273,7 +277,10 @@ class BucketDataModule(LightningDataModule):
         loader = self.loader("train")
         state = self._state
         # a state serves its own epoch; loaders made anew for later ones begin at the beginning
-        if state is not None and not (self._fitting and self._host.current_epoch > state["epoch"]):
+        is_later = self._fitting and state and self._host.current_epoch > state["epoch"]
+        if state is not None and is_later and not loader.batches.freeze_epoch:
+            self._end_epoch(loader)
+        elif state is not None:
             loader.load_state_dict(state)
         self._mind_length(loader)
         self._train_loader = loader
@@ -338,7 +345,7 @@ class BucketDataModule(LightningDataModule):
             ResumeError: If it belongs to another plan, seed or dataset, and
                 ``batches.on_change`` is ``error``.
         """
-        self._state = state_dict.get("train")
+        self._state, self._restored = state_dict.get("train"), self._host is not None
         self._leave_out(dict(state_dict.get("left_out", [])))
         # some strategies restore states only after loaders were made
         if self._state is not None and self._train_loader is not None and self._fitting:
@@ -449,6 +456,18 @@ class BucketDataModule(LightningDataModule):
             f"on rank {self._host.global_rank} its {differing or 'nothing'} differ. "
             "Give every node the same files and the same configuration."
         )
+
+    def _end_epoch(self, loader: BucketDataLoader) -> None:
+        """After a resume at an epoch's very last step, let Lightning see that the epoch is over.
+
+        It then holds the steps of that epoch against the length of the next one, and where that is
+        longer, as after a resume on other ranks, it would leave out as many of its first batches.
+        """
+        loop = self._host.fit_loop.epoch_loop
+        steps = loop.batch_progress
+        within_last_step = steps.total.completed < steps.total.processed
+        if loop.restarting and steps.is_last_batch and within_last_step:
+            steps.current.completed = max(steps.current.completed, len(loader))
 
     def _mind_length(self, loader: BucketDataLoader) -> None:
         """After a resume on other ranks one epoch has its own length: let Lightning ask again.

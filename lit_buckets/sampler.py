@@ -128,6 +128,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         self._drawn = _Drawn(0, iter(()))
         self._offset = 0
         self._resumed = False
+        self._asked: int | None = None  # the epoch that a frozen one was last asked for as
         self._lay_out()
 
     @property
@@ -153,12 +154,17 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         Args:
             epoch: At least 0.
         """
+        if self.freeze_epoch:
+            if epoch != self._asked and self._asked is not None:
+                self._begin(self._beginning(self.epoch), start=0)
+            self._asked = epoch
+            return
         if self._resumed and epoch < self.epoch:
             complete = self._start >= len(self)
             self._offset = self.epoch + complete - epoch
         self._resumed = False
         epoch += self._offset
-        if not self.freeze_epoch and epoch != self.epoch:
+        if epoch != self.epoch:
             self._begin(self._beginning(epoch), start=0)
 
     def advance(self) -> None:
@@ -219,13 +225,19 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         """
         step = self._drawn.steps() if step is None else step
         seen = self._lay_out().seen_before(step - self._base.step)
-        return self._identity() | {
-            "epoch": self.epoch,
-            "step": step,
-            "seen": seen.tolist(),
-            # what these rounds were laid out for: with the same, the very same batches go on
-            "layout": self._layout() | {"step": self._base.step, "seen": self._base.seen.tolist()},
-        }
+        frozen = {"asked": self._asked} if self.freeze_epoch else {}
+        return (
+            self._identity()
+            | frozen
+            | {
+                "epoch": self.epoch,
+                "step": step,
+                "seen": seen.tolist(),
+                # what these rounds were laid out for: with the same, the very same batches go on
+                "layout": self._layout()
+                | {"step": self._base.step, "seen": self._base.seen.tolist()},
+            }
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken.
@@ -248,7 +260,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
                 f"the checkpoint cannot go on mid-epoch: {'; '.join(differences)}. Restore what "
                 "it was made with, or set batches.on_change=restart_epoch to begin its epoch anew."
             )
-        self._resumed = True
+        self._resumed, self._asked = True, state.get("asked")
         layout = state["layout"]
         if differences:
             base = _Position(epoch, step, np.zeros_like(self._samples))

@@ -85,7 +85,13 @@ def open_stage(config: Config, stage: Stage) -> StageImages | None:
     sources = data.train if _is_share(config, stage) else getattr(data, stage)
     if sources is None:
         return None
-    file = manifest_file([as_source(source) for source in sources], data.cache_dir)
+    file = manifest_file(
+        [as_source(source) for source in sources],
+        data.cache_dir,
+        max_image_pixels=data.max_image_pixels,
+        min_image_side=data.min_image_side,
+        max_image_ratio=data.max_image_ratio,
+    )
     if not file.exists():
         raise DataError(
             f"{file} does not exist; the images are not sized yet. Call prepare_data()."

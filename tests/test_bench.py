@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lit_buckets import BucketDataModule, bench
+from lit_buckets import BucketDataModule, DataError, bench
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,20 @@ def test_no_more_workers_than_gain_something():
 
     assert bench.choose([speed(0, 99), speed(1, 100), speed(4, 101)]).workers == 0
     assert bench.choose([speed(8, 100), speed(4, 96), speed(2, 90)]).workers == 4
+
+
+def test_an_epoch_without_a_batch_is_told(images, tmp_path):
+    dm = BucketDataModule(
+        {
+            "data": {"train": str(images), "cache_dir": str(tmp_path)},
+            "buckets": {"rule": "native", "divisor": 1, "max_area": 10**6},
+            "batches": {"batch_size": 40, "short_batch": "drop"},
+            "loader": {"num_workers": 0},
+        }
+    )
+    dm.prepare_data()
+    dm.setup("fit")
+    assert len(dm.loader("train")) == 0
+    for measure in (lambda: bench.measure_speed(dm, 0), lambda: bench.measure_shares(dm)):
+        with pytest.raises(DataError, match=r"an epoch has no batch: none of \d+ images is in a"):
+            measure()

@@ -396,3 +396,39 @@ def test_names_are_safe_and_nobody_elses(paths):
 @given(st.text(st.characters(codec="utf-8"), max_size=300))
 def test_a_safe_name_stays_as_it_is(text):
     assert safe_name(safe_name(text)) == safe_name(text)
+
+
+# ------------------------------------------------------------------ what the originals had to be
+
+
+@pytest.mark.parametrize(
+    "limits", [{"min_image_side": 300}, {"max_image_ratio": 2.0}, {"max_image_pixels": 250_000}]
+)
+def test_limits_of_the_originals_are_not_held_against_what_is_written(tmp_path, limits):
+    (tmp_path / "images").mkdir()
+    for number, size in enumerate([(300, 570), (570, 300), (400, 400), (490, 500)]):
+        Image.new("RGB", size, (number, 9, 9)).save(tmp_path / f"images/{number}.png")
+    config = config_of(tmp_path / "images", tmp_path / "cache", data=limits)
+    config["buckets"] = {"max_area": 512 * 1024, "divisor": 16, "max_side": 1024}
+    exported = export(config, tmp_path / "out", overrides=["buckets.max_area=1024"])
+    assert (exported.written, exported.left_out) == (4, {})
+    dm = opened(load_config(exported.config))
+    assert (len(dm.manifest_of("train")), len(dm.manifest_of("train").refused)) == (4, 0)
+    larger = export(config, tmp_path / "larger")
+    assert len(opened(load_config(larger.config)).manifest_of("train")) == 4
+
+
+@pytest.mark.parametrize(("image_format", "most"), [("webp", "16,383"), ("jpg", "65,500")])
+def test_a_side_that_a_format_cannot_hold_is_told_before_writing(tmp_path, image_format, most):
+    (tmp_path / "images").mkdir()
+    Image.new("L", (70_000, 4)).save(tmp_path / "images/long.png")
+    config = config_of(tmp_path / "images", tmp_path / "cache")
+    config["buckets"] = {"rule": "native", "divisor": 1, "max_area": 10**7}
+    with pytest.raises(ConfigError, match=rf"cannot hold the train images; its sides have {most}"):
+        export(config, tmp_path / "out", image_format=image_format)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_no_configuration_can_name(images, tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot be named in a configuration; '\$\{' stands"):
+        export(config_of(images, tmp_path / "cache"), tmp_path / "${out}")

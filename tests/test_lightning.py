@@ -287,6 +287,44 @@ def test_resume_with_another_batch_size(images, cache, uninterrupted, tmp_path):
             assert images_of(later) == Counter(range(IMAGES))
 
 
+def test_resume_at_the_last_step_of_an_epoch_in_another_layout(images, cache, tmp_path):
+    data = config_of(images, cache)
+    epoch = len(fit(data, tmp_path, keep=True))
+    for size, settings in ((2, {}), (1, {}), (9, {}), (2, {"accumulate_grad_batches": 3})):
+        config = config_of(images, cache, batches={"batch_size": size})
+        checkpoint = tmp_path / f"checkpoints/step={epoch}.ckpt"
+        rest = fit(config, tmp_path / "rest", checkpoint=checkpoint, max_epochs=3, **settings)
+        for later in (1, 2):
+            steps = [record for record in rest if record["epoch"] == later]
+            assert images_of(steps) == Counter(range(IMAGES)), (size, later)
+
+
+def test_resume_twice_the_second_time_at_the_last_step(images, cache, tmp_path):
+    fit(config_of(images, cache), tmp_path, keep=True, max_steps=2)
+    config = config_of(images, cache, batches={"batch_size": 2})
+    checkpoint, out = tmp_path / "checkpoints/step=2.ckpt", tmp_path / "second"
+    whole = fit(config, out, checkpoint=checkpoint, keep=True, max_epochs=2)
+    rest_of_epoch = sum(record["epoch"] == 0 for record in whole)
+    checkpoint = out / f"checkpoints/step={2 + rest_of_epoch}.ckpt"
+    rest = fit(config, tmp_path / "third", checkpoint=checkpoint, max_epochs=2)
+    assert content(rest) == content(whole[rest_of_epoch:])
+    assert images_of(rest) == Counter(range(IMAGES))
+
+
+def test_a_fit_without_a_checkpoint_begins_at_the_beginning(images, cache, uninterrupted, tmp_path):
+    out, records = uninterrupted
+    checkpoint = out / "checkpoints/step=3.ckpt"
+    config = config_of(images, cache, data={"val": str(images)})
+    for use in ("fit", "validate"):
+        dm = BucketDataModule(config)
+        trainer = trainer_of(tmp_path, max_epochs=1)
+        getattr(trainer, use)(Recorder(), datamodule=dm, ckpt_path=checkpoint)
+        model = Recorder()
+        trainer_of(tmp_path, max_epochs=1).fit(model, datamodule=dm)
+        again = of_stage(model.records)
+        assert content(again) == content(records[: len(records) // 2]), use
+
+
 def test_validation_runs_after_an_epoch_that_was_laid_out_anew(images, cache, tmp_path):
     config = config_of(images, cache, data={"val": 0.2})
     fit(config, tmp_path, keep=True)
@@ -403,6 +441,30 @@ def test_overfit_batches_repeats_the_same_batches(images, cache, tmp_path):
     epochs = [[r["index"] for r in records if r["epoch"] == epoch] for epoch in range(3)]
     assert [len(epoch) for epoch in epochs] == [3, 3, 3]
     assert epochs[0] == epochs[1] == epochs[2]
+
+
+def test_resume_of_the_same_batches(images, cache, tmp_path):
+    settings = {"overfit_batches": 3, "max_epochs": 3}
+    whole = fit(config_of(images, cache), tmp_path, keep=True, **settings)
+    for step in range(1, 9):
+        checkpoint = tmp_path / "checkpoints" / f"step={step}.ckpt"
+        rest = fit(config_of(images, cache), tmp_path / "rest", checkpoint=checkpoint, **settings)
+        assert content(rest) == content(whole[step:])
+
+
+def test_runs_with_other_limits_share_a_cache(images, tmp_path):
+    runs = [
+        BucketDataModule(config_of(images, tmp_path, data=data))
+        for data in ({}, {"min_image_side": 60}, {"max_image_ratio": 1.2}, {})
+    ]
+    for dm in runs:
+        dm.prepare_data()
+    for dm in runs:
+        dm.setup("fit")
+    sizes = [len(dm.manifest_of("train")) for dm in runs]
+    assert sizes[0] == sizes[3] == IMAGES
+    assert min(sizes[1:3]) > 0
+    assert max(sizes[1:3]) < IMAGES
 
 
 def test_limited_batches(images, cache, uninterrupted, tmp_path):

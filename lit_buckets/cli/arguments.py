@@ -40,7 +40,7 @@ Overrides: TypeAlias = Annotated[
     ),
 ]
 Ranks: TypeAlias = Annotated[
-    int, typer.Option("--ranks", min=1, help="Processes that the training will have.")
+    int, typer.Option("--ranks", min=1, max=10**6, help="Processes that the training will have.")
 ]
 StageName: TypeAlias = Annotated[
     Literal["train", "val", "test", "predict"],

@@ -23,7 +23,10 @@ _MOST_NAMED = 10
 def init(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the training images are.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The configuration to write.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", dir_okay=False, help="The configuration to write."
+        ),
     ] = Path("config.yaml"),
     force: Annotated[
         bool, typer.Option("--force", help="Replace the file if it is there.")

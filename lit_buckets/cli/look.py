@@ -42,7 +42,11 @@ def plan(
     ranks: Ranks = 1,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Keep the training plan, for buckets.plan or diff."),
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Keep the training plan, for buckets.plan or diff.",
+        ),
     ] = None,
     rows: Annotated[
         Path | None,
@@ -75,7 +79,8 @@ def report(
     config: ConfigPath,
     overrides: Overrides = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="The page to write."),
     ] = Path("report.html"),
     ranks: Ranks = 1,
     stage: StageName = "train",
@@ -100,6 +105,11 @@ def show(
     from lit_buckets.contact import write_sheets
 
     files = write_sheets(dm, output, batches=batches, epoch=epoch, stage=stage)
+    if not files:
+        raise DataError(
+            f"an epoch of the {stage} images has no batch. Set batches.short_batch=keep, or "
+            f"a smaller batches.batch_size."
+        )
     for file in files:
         say(str(file))
 

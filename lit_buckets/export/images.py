@@ -19,12 +19,23 @@ from lit_buckets.pixels.decode import DecodeError
 from lit_buckets.pixels.sample import Kind
 from lit_buckets.sampler import BucketBatch
 
-__all__ = ["CAPTION", "FORMATS", "Encoding", "ImageFormat", "ImageWriter", "Outcome", "suffix_of"]
+__all__ = [
+    "CAPTION",
+    "FORMATS",
+    "LONGEST",
+    "Encoding",
+    "ImageFormat",
+    "ImageWriter",
+    "Outcome",
+    "suffix_of",
+]
 
 ImageFormat: TypeAlias = Literal["png", "jpg", "webp"]
 
 #: What Pillow calls a format.
 FORMATS: dict[ImageFormat, str] = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+#: Pixels that a side may have at most, where their libraries set a limit.
+LONGEST: dict[ImageFormat, int] = {"jpg": 65_500, "webp": 16_383}
 #: What files of captions end with.
 CAPTION = ".txt"
 

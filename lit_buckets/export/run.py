@@ -18,7 +18,7 @@ from lit_buckets.datamodule import BucketDataModule
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.export.folder import claim, write_left_out
 from lit_buckets.export.groups import Group, groups_of
-from lit_buckets.export.images import FORMATS, Encoding, ImageFormat
+from lit_buckets.export.images import FORMATS, LONGEST, Encoding, ImageFormat
 from lit_buckets.manifest import Manifest, replace_text
 from lit_buckets.manifest.columns import hash_strings
 from lit_buckets.stages import STAGES, Stage
@@ -91,8 +91,14 @@ def export(
     dm.prepare_data()
     dm.setup()
     place = Path(os.path.abspath(directory))  # noqa: PTH100 - links are kept
+    if "${" in str(place):
+        raise ConfigError(
+            f"directory={str(place)!r} cannot be named in a configuration; '${{' stands for a "
+            f"variable there. Choose another name."
+        )
     encoding = Encoding(image_format, quality)
     stages = [stage for stage in STAGES if getattr(wanted.data, stage) is not None]
+    _check_sides(dm, stages, image_format)
     _check_outside(place, {stage: dm.manifest_of(stage) for stage in stages})
     claim(place, _identity(dm, stages, encoding))
     groups = [group for stage in stages for group in groups_of(dm, stage, place / stage, encoding)]
@@ -115,6 +121,19 @@ def export(
     replace_text(file, _HEAD + to_yaml(_config_of(wanted, dm, groups)))
     there = sum(group.there for group in groups)
     return Exported(file, sum(group.done for group in groups) - there, there, left_out)
+
+
+def _check_sides(dm: BucketDataModule, stages: list[Stage], image_format: ImageFormat) -> None:
+    """Refuse a format that cannot hold the largest of the images, before any is written."""
+    most = LONGEST.get(image_format)
+    for stage in stages:
+        plan = dm.plan_of(stage)
+        sides = plan.bucket_sizes[plan.counts > 0]
+        if most is not None and sides.size and sides.max() > most:
+            raise ConfigError(
+                f"image_format={image_format!r} cannot hold the {stage} images; its sides have "
+                f"{most:,} pixels at most, and a bucket has {sides.max():,}. Choose png."
+            )
 
 
 def _without_chance(config: Config) -> Config:
@@ -203,4 +222,9 @@ def _config_of(wanted: Config, dm: BucketDataModule, groups: list[Group]) -> dic
         "max_area": int(sides.prod(axis=1).max()),
     }
     tree["transform"] |= {"fit": "crop", "crop": "center", "focus": None}
+    # what the originals had to be: these are of other sizes, and all of them are meant
+    tree["data"] |= {"min_image_side": 1, "max_image_ratio": None}
+    tree["data"]["max_image_pixels"] = max(
+        wanted.data.max_image_pixels, tree["buckets"]["max_area"]
+    )
     return tree

@@ -58,9 +58,10 @@ def scan(
 ) -> Manifest:
     """Size a dataset: list its images, read their headers, and write the manifest.
 
-    The manifest lies in ``cache_dir/manifest-<hash of the sources>.arrow``. A second call reads
-    only images and captions that are new or have changed; if there are none, it maps the file
-    and leaves it as it is. A folder that was added to the list costs no new pass over the others.
+    The manifest lies in ``cache_dir/manifest-<hash>.arrow``; the hash is of the sources, and of
+    limits other than the usual ones. A second call reads only images and captions that are new or
+    have changed; if there are none, it maps the file and leaves it as it is. A folder that was
+    added to the list costs no new pass over the others.
 
     A folder that is a source itself is left to that source by every other one that holds it: no
     image comes twice, and ``[{path: all}, {path: all/best, repeats: 5}]`` does what it says.
@@ -96,7 +97,7 @@ def scan(
     _check_arguments(on_unreadable, demands, workers)
     _check_cache(os.fspath(cache_dir))
     sources = _as_sources(path_or_sources)
-    file = manifest_file(sources, cache_dir=cache_dir)
+    file = _file(sources, cache_dir, demands)
     report = report_file(file)
     settings = {
         "max_image_pixels": max_image_pixels,
@@ -128,18 +129,32 @@ def scan(
     return manifest
 
 
-def manifest_file(path_or_sources: Sources, cache_dir: str | os.PathLike[str]) -> Path:
+def manifest_file(
+    path_or_sources: Sources,
+    cache_dir: str | os.PathLike[str],
+    *,
+    max_image_pixels: int = MAX_IMAGE_PIXELS,
+    min_image_side: int = 1,
+    max_image_ratio: float | None = None,
+) -> Path:
     """Where `scan` keeps the manifest of these sources, whether it is there yet or not.
 
     Args:
         path_or_sources: As given to `scan`.
         cache_dir: As given to `scan`.
+        max_image_pixels: As given to `scan`.
+        min_image_side: As given to `scan`.
+        max_image_ratio: As given to `scan`.
 
     Returns:
         An absolute path. Nothing is read.
     """
-    sources = _as_sources(path_or_sources)
-    return Path(cache_dir).absolute() / f"manifest-{_digest(sources)}.arrow"
+    demands = Demands(max_image_pixels, min_image_side, max_image_ratio)
+    return _file(_as_sources(path_or_sources), cache_dir, demands)
+
+
+def _file(sources: Sequence[Source], cache_dir: str | os.PathLike[str], demands: Demands) -> Path:
+    return Path(cache_dir).absolute() / f"manifest-{_digest(sources, demands)}.arrow"
 
 
 def _check_arguments(on_unreadable: str, demands: Demands, workers: int | None) -> None:
@@ -175,9 +190,17 @@ def _as_sources(given: Sources) -> list[Source]:
     return sources
 
 
-def _digest(sources: Sequence[Source]) -> str:
-    """16 hexadecimal digits; other repeats have others, since another run may use the file."""
-    text = json.dumps([described(source) for source in sources], sort_keys=True)
+def _digest(sources: Sequence[Source], demands: Demands) -> str:
+    """16 hexadecimal digits.
+
+    Other repeats and other limits have others: another run may be using the file.
+    """
+    usual = Demands(decodes=demands.decodes)
+    limits = {
+        name: value for name, value in demands._asdict().items() if value != getattr(usual, name)
+    }
+    told = [*(described(source) for source in sources), *([limits] if limits else [])]
+    text = json.dumps(told, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
