@@ -130,17 +130,21 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
 def died(error: BaseException) -> str:
     """What to know of an error if it tells that a loader's worker has died; "" for any other.
 
-    torch notices at once, whatever the main process is doing, so it may be raised anywhere.
+    torch notices at once, whatever the main process is doing, so it may be raised anywhere, and
+    may have been made another error there (`inspect` does that).
 
     Example:
         >>> died(ValueError("5"))
         ''
     """
-    reasons = [" ".join(str(each).split()).rstrip(".") for each in (error.__cause__, error)]
-    reason = next((text for text in reasons if text.startswith("DataLoader worker")), "")
-    if not isinstance(error, RuntimeError) or not reason:
-        return ""
-    return _advice(reason)
+    reason = ""
+    each: BaseException | None = error
+    while each is not None:
+        text = " ".join(str(each).split()).rstrip(".")
+        if isinstance(each, RuntimeError) and text.startswith("DataLoader worker"):
+            reason = text  # the first one tells most
+        each = each.__cause__ or each.__context__
+    return _advice(reason) if reason else ""
 
 
 def _advice(reason: str) -> str:

@@ -248,6 +248,29 @@ def test_other_errors_of_a_loader_stay_as_they_are(monkeypatch, error, alive):
         worker.join(60)
 
 
+def test_a_death_that_another_error_was_made_of_is_explained():
+    """torch raises wherever the process is, and `inspect` turns what it meets into a TypeError."""
+    death = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    for error in (death, wrapped(death, explicit=True), wrapped(death, explicit=False)):
+        assert "died; DataLoader worker (pid 7) is killed by signal: Killed. If" in loading.died(
+            error
+        )
+    for other in (TypeError("x"), wrapped(RuntimeError("x"), explicit=True), wrapped(TOLD, True)):
+        assert loading.died(other) == ""
+
+
+def wrapped(error: Exception, explicit: bool) -> Exception:
+    try:
+        try:
+            raise error
+        except Exception as inner:
+            if explicit:
+                raise TypeError("unsupported callable") from inner
+            raise TypeError("unsupported callable")  # noqa: B904
+    except TypeError as outer:
+        return outer
+
+
 JOB = """
 import sys, time
 import lightning as L, torch
