@@ -114,6 +114,7 @@ for line in sys.stdin:
             traceback.print_exc()
             os._exit(1)
     os.waitpid(process, 0)
+    print("dead", flush=True)
 """
 
 
@@ -133,6 +134,8 @@ def test_a_kill_at_any_moment_leaves_the_old_one_or_the_new_one(tmp_path):
         else:
             time.sleep(random.Random(seed).uniform(0, 4 * float(seconds)))
         os.kill(int(process), signal.SIGKILL)
+        # a kill returns before its process ends: a last write could fall into the pass below
+        assert mother.stdout.readline() == "dead\n"
         if file.exists():
             assert len(Manifest.open(file)) in (FILES - 1, FILES)
         in_passes += any(cache.glob(".*.lock"))  # who ends by himself takes it away
