@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.utils.data import DataLoader, Sampler
 
-from lit_buckets.errors import DataError
 from lit_buckets.manifest import Manifest
 from lit_buckets.pixels.decode import decode
 from lit_buckets.pixels.resize import resize_crop
@@ -143,12 +142,7 @@ class _Endless(Sampler[BucketBatch]):
     def __iter__(self) -> Iterator[BucketBatch]:
         for epoch in count(self.epoch):
             self.batches.set_epoch(epoch)
-            if not len(self.batches):
-                raise DataError(
-                    f"an epoch has no batch: none of {self.batches.plan.images:,} images is in a "
-                    f"bucket that batches.short_batch={self.batches.short_batch} cuts one from. "
-                    f"Set batches.short_batch=keep, or a smaller batches.batch_size."
-                )
+            self.batches.check_any()
             yield from self.batches
 
 

@@ -277,11 +277,12 @@ class BucketDataModule(LightningDataModule):
         loader = self.loader("train")
         state = self._state
         # a state serves its own epoch; loaders made anew for later ones begin at the beginning
-        is_later = self._fitting and state and self._host.current_epoch > state["epoch"]
-        if state is not None and is_later and not loader.batches.freeze_epoch:
-            self._end_epoch(loader)
-        elif state is not None:
-            loader.load_state_dict(state)
+        if state is not None:
+            is_later = self._fitting and self._host.current_epoch > state["epoch"]
+            if is_later and not loader.batches.freeze_epoch:
+                self._end_epoch(loader)
+            else:
+                loader.load_state_dict(state)
         self._mind_length(loader)
         self._train_loader = loader
         return loader

@@ -15,7 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 from lit_buckets.epoch import Accounting, Batches, Rounds
 from lit_buckets.epoch.allotment import ShortBatch, Sync
 from lit_buckets.epoch.order import SampleOrder
-from lit_buckets.errors import ResumeError
+from lit_buckets.errors import DataError, ResumeError
 from lit_buckets.keyed import key_of
 from lit_buckets.plan import BucketPlan
 from lit_buckets.plan.strata import samples_of
@@ -191,6 +191,19 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
             # how far these are drawn is read off the iterator when somebody asks
             self._drawn = _Drawn(step, buckets)
             yield from self._materialise(batches, buckets, order, epoch)
+
+    def check_any(self) -> None:
+        """Refuse an epoch without a batch, where somebody waits for one.
+
+        Raises:
+            DataError: If this epoch has none.
+        """
+        if not len(self):
+            raise DataError(
+                f"an epoch has no batch: none of {self.plan.images:,} images is in a bucket that "
+                f"batches.short_batch={self.short_batch} cuts one from. Set "
+                f"batches.short_batch=keep, or a smaller batches.batch_size."
+            )
 
     def accounting(self) -> Accounting:
         """What a whole epoch does, in numbers."""

@@ -104,13 +104,8 @@ def show(
     dm = open_images(config, overrides)
     from lit_buckets.contact import write_sheets
 
-    files = write_sheets(dm, output, batches=batches, epoch=epoch, stage=stage)
-    if not files:
-        raise DataError(
-            f"an epoch of the {stage} images has no batch. Set batches.short_batch=keep, or "
-            f"a smaller batches.batch_size."
-        )
-    for file in files:
+    dm.loader(stage, num_replicas=1, rank=0, num_workers=0).batches.check_any()
+    for file in write_sheets(dm, output, batches=batches, epoch=epoch, stage=stage):
         say(str(file))
 
 

@@ -20,7 +20,7 @@ from torchvision.tv_tensors import Image, Mask
 
 from lit_buckets.errors import DataError
 from lit_buckets.geometry import Size
-from lit_buckets.pixels.sample import TENSORS, Kind, Sample
+from lit_buckets.pixels.sample import TENSORS, Kind, Sample, becomes_tensor
 from lit_buckets.pixels.transforms import NO_LABEL
 
 __all__ = [
@@ -245,12 +245,12 @@ def _check_number(found: Any, before: Any, name: str, who: str, path: str) -> No
     own = name not in TENSORS  # of the table: what the transform makes of it is its own business
     if found is before or (own and isinstance(found, torch.Tensor)):
         return
-    try:
-        fits = own or np.shape(found) == np.shape(before)
-        torch.tensor(found, dtype=None if own else torch.int64)
-    except (OverflowError, RuntimeError, TypeError, ValueError):
-        fits = False
-    if not fits or isinstance(found, torch.Tensor):
+    fits = (
+        not isinstance(found, torch.Tensor)
+        and becomes_tensor(found, None if own else torch.int64)
+        and (own or np.shape(found) == np.shape(before))
+    )
+    if not fits:
         raise UnfitError(
             f"{who} made {found!r} of the {name} of {path!r}; it was {before!r}, and becomes a "
             "tensor in a batch. Keep it of that kind."

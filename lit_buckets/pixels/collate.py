@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import default_collate
 
 from lit_buckets.errors import DataError
-from lit_buckets.pixels.sample import TENSORS, Sample
+from lit_buckets.pixels.sample import TENSORS, Sample, becomes_tensor
 
 __all__ = ["collate"]
 
@@ -52,20 +52,11 @@ def _further(name: str, values: list[Any], number: bool) -> Any:
             return _stacked(values)
         return torch.tensor(values) if number else values
     except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        odd = next((value for value in values if not _is_number(value)), values)
+        odd = next((value for value in values if not becomes_tensor(value)), values)
         raise DataError(
             f"column {name!r} must hold numbers of 64 bits, in one shape for all of a batch; "
             f"it holds {odd!r}. Correct the table, or the transform that made it."
         ) from error
-
-
-def _is_number(value: Any) -> bool:
-    """Whether torch makes a tensor of it."""
-    try:
-        torch.as_tensor(value)
-    except (OverflowError, RuntimeError, TypeError, ValueError):
-        return False
-    return True
 
 
 def _stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

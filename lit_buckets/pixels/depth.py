@@ -9,9 +9,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
-__all__ = ["PNG_DEPTHS", "deep_grey", "is_deep", "mend_planes", "mend_transparency"]
+__all__ = [
+    "PNG_DEPTHS",
+    "SIGNED",
+    "UNSIGNED",
+    "deep_grey",
+    "is_deep",
+    "mend_planes",
+    "mend_transparency",
+    "sample_format",
+    "white_is_zero",
+]
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 0x0102, 0x0106, 0x011C, 0x0153
+#: Sample formats of a TIFF.
+UNSIGNED, SIGNED = 1, 2
 #: What Pillow multiplies shades of few bits by, by its name of how a PNG holds them.
 PNG_DEPTHS = {"1": 255, "L;2": 85, "L;4": 17}
 
@@ -35,12 +47,12 @@ def deep_grey(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         The picture, mode L, and its alpha, mode L, if it has a transparent shade.
     """
     values = np.asarray(image)
-    if _is_unsigned(image):
+    if image.mode == "I" and sample_format(image) == UNSIGNED:
         values = values.view(np.uint32)
     low, high = _range_of(image, values)
     exact = np.float32 if values.dtype.itemsize == 2 else np.float64
     grey = (values.astype(exact) - exact(low)) * exact(255 / (high - low))
-    if _white_is_zero(image):
+    if white_is_zero(image):
         grey = 255 - grey
     grey = np.nan_to_num(grey, nan=0, posinf=255, neginf=0)
     alpha = None
@@ -127,15 +139,16 @@ def _bits_of(image: Image.Image) -> int:
     return 16
 
 
-def _is_unsigned(image: Image.Image) -> bool:
-    """Whether a TIFF's integers have 32 bits and no sign; Pillow takes the highest bit for one."""
-    return (
-        isinstance(image, TiffImagePlugin.TiffImageFile)
-        and image.mode == "I"
-        and image.tag_v2.get(_SAMPLE_FORMAT, (1,))[0] == 1
-    )
+def sample_format(image: Image.Image) -> int | None:
+    """What a TIFF says of its values, `UNSIGNED` or `SIGNED` if they are integers.
+
+    Pillow knows little of it: it takes the highest of 32 bits for a sign, and of 8 bits for none.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None
+    return int(image.tag_v2.get(_SAMPLE_FORMAT, (UNSIGNED,))[0])
 
 
-def _white_is_zero(image: Image.Image) -> bool:
-    """Whether Pillow has left a TIFF's deep negative as it is; it turns 8 bits round itself."""
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF is a negative. Pillow turns 8 bits round itself, and leaves deeper ones."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0

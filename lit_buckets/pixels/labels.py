@@ -8,19 +8,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps
 
 from lit_buckets.headers import MAX_IMAGE_PIXELS, open_image
 from lit_buckets.pixels.decode import DecodeError, check_size
-from lit_buckets.pixels.depth import PNG_DEPTHS
+from lit_buckets.pixels.depth import PNG_DEPTHS, SIGNED, UNSIGNED, sample_format, white_is_zero
 
 __all__ = ["decode_labels"]
 
 _MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
 _LOSSY = ("JPEG", "MPO", "JPEG2000")  # a JPEG 2000 may be lossless, but nothing in it says so
 _LOSSY_IN_TIFF = ("jpeg", "tiff_jpeg", "webp")
-_PHOTOMETRIC, _SAMPLE_FORMAT = 0x0106, 0x0153
-_UNSIGNED, _SIGNED = 1, 2  # sample formats of a TIFF
+#: Types of a TIFF's values where Pillow gives another, by its mode and what the file says.
+_TYPES: dict[tuple[str, int | None], npt.DTypeLike] = {
+    ("L", SIGNED): np.int8,
+    ("I", UNSIGNED): np.uint32,
+}
 
 
 def decode_labels(
@@ -76,11 +79,10 @@ def _refusal(image: Image.Image) -> str | None:
         return f"labels must have one channel; its mode is {image.mode}"
     if image.format == "PPM" and image.mode == "1":
         return "labels must be as stored; in a PBM black is 1, which some turn round"
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        if (packed := image.info.get("compression")) in _LOSSY_IN_TIFF:
-            return f"labels must be exact; a TIFF compressed as {packed} does not keep values"
-        if image.tag_v2.get(_PHOTOMETRIC) == 0:
-            return "labels must be as stored; its white is 0 (WhiteIsZero), which some turn round"
+    if image.format == "TIFF" and (packed := image.info.get("compression")) in _LOSSY_IN_TIFF:
+        return f"labels must be exact; a TIFF compressed as {packed} does not keep values"
+    if white_is_zero(image):
+        return "labels must be as stored; its white is 0 (WhiteIsZero), which some turn round"
     return None
 
 
@@ -98,10 +100,5 @@ def _scale(image: Image.Image) -> tuple[int, int]:
 
 
 def _type(image: Image.Image) -> npt.DTypeLike | None:
-    """Type of a file's values where Pillow gives another; of a TIFF's sign it knows little."""
-    if image.mode == "1":
-        return np.uint8
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return None
-    sample = image.tag_v2.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0]
-    return {("L", _SIGNED): np.int8, ("I", _UNSIGNED): np.uint32}.get((image.mode, sample))
+    """Type of a file's values where Pillow gives another."""
+    return np.uint8 if image.mode == "1" else _TYPES.get((image.mode, sample_format(image)))

@@ -71,15 +71,17 @@ def resample(
     if interpolation == "area":
         return _area(pixels, rows, columns)
     kernel, reach = _KERNELS[interpolation], _REACH[interpolation]
-    if kernel is None or _is_in_vain(rows, columns, reach):
+    down, across = _aligned(rows, reach), _aligned(columns, reach)
+    if kernel is None or _is_in_vain(rows, columns, down, across):
         return _in_pillow(pixels, rows, columns, interpolation)
-    return _in_torch(pixels, rows, columns, kernel, reach)
+    return _in_torch(pixels, rows, columns, down, across, kernel)
 
 
 class _Aligned(NamedTuple):
     """What torch is given and makes of a side."""
 
     begin: int  # first stored pixel
+    needed: int  # the first that matters
     end: int  # the first after them
     first: int  # where the part begins in what is made
     made: int  # pixels up to the end of the part
@@ -92,27 +94,31 @@ def _aligned(part: Part, reach: int) -> _Aligned:
     pixels as make a whole number of resized ones, or all resized pixels would lie beside their
     places: with a step of 20011/3415211, for a strip of 3 x 20011, that is none at all.
     """
-    begin, end = _needed(part, reach)
-    begin -= begin % part.step.numerator
+    needed, end = _needed(part, reach)
+    begin = needed - needed % part.step.numerator
     first = part.first - int(begin / part.step)
-    return _Aligned(begin, end, first, first + part.count)
+    return _Aligned(begin, needed, end, first, first + part.count)
 
 
-def _is_in_vain(rows: Part, columns: Part, reach: int) -> bool:
+def _is_in_vain(rows: Part, columns: Part, down: _Aligned, across: _Aligned) -> bool:
     """Whether most of what torch would do has nothing to do with the part."""
-    down, across = _aligned(rows, reach), _aligned(columns, reach)
     given = (down.end - down.begin) * (across.end - across.begin) + down.made * across.made
-    (top, bottom), (left, right) = _needed(rows, reach), _needed(columns, reach)
-    needed = (bottom - top) * (right - left) + rows.count * columns.count
+    needed = (down.end - down.needed) * (across.end - across.needed)
+    needed += rows.count * columns.count
     return given > max(_TIMES_IN_VAIN * needed, _FEW)
 
 
 def _in_torch(
-    pixels: torch.Tensor, rows: Part, columns: Part, kernel: Any, reach: int
+    pixels: torch.Tensor,
+    rows: Part,
+    columns: Part,
+    down: _Aligned,
+    across: _Aligned,
+    kernel: Any,
 ) -> torch.Tensor:
     """Resize with torch's kernels, and cut off what had to be made before the part."""
-    top, bottom, first_row, height = _aligned(rows, reach)
-    left, right, first_column, width = _aligned(columns, reach)
+    top, _, bottom, first_row, height = down
+    left, _, right, first_column, width = across
     sides = [height, width]
     for axis, (length, step) in enumerate(
         ((bottom - top, rows.step), (right - left, columns.step))

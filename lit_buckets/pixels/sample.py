@@ -30,12 +30,26 @@ from lit_buckets.pixels.stored import Stored
 from lit_buckets.pixels.transforms import labels_to_bucket, mask_of, to_bucket
 from lit_buckets.placement import Crop, Fit, Placement, place
 
-__all__ = ["TENSORS", "Images", "Kind", "Sample", "SampleReader"]
+__all__ = ["TENSORS", "Images", "Kind", "Sample", "SampleReader", "becomes_tensor"]
 
 Kind = Literal["image", "labels"]
 
 #: Fields of every sample that become tensors of int64 in a batch: a row, and pairs of pixels.
 TENSORS = ("index", "original_size", "crop_top_left", "target_size")
+
+
+def becomes_tensor(value: Any, dtype: torch.dtype | None = None) -> bool:
+    """Whether torch makes a tensor of a value, of its own type or of a given one.
+
+    Example:
+        >>> becomes_tensor(3), becomes_tensor("three"), becomes_tensor(2**63)
+        (True, False, False)
+    """
+    try:
+        torch.as_tensor(value, dtype=dtype)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        return False
+    return True
 
 
 class Images(Protocol):

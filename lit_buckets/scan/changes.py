@@ -185,8 +185,7 @@ class _Pairs(NamedTuple):
         return np.asarray(pc.fill_null(pc.equal(now, before), False).to_numpy())
 
     def _equal(self, name: str, rows: IntArray | None = None) -> bool:
-        now, before = self._both(name, rows)
-        return is_same(now, before)
+        return is_same(*self._both(name, rows))
 
     def _both(
         self, name: str, rows: IntArray | None = None

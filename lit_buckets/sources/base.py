@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import SUFFIXES
-from lit_buckets.storage import END_OF_TIME
 
 __all__ = [
     "BLOCK",
@@ -211,20 +210,10 @@ def as_blocks(runs: Iterable[Run]) -> Iterator[Block]:
         for column, more in zip(columns, run.columns(), strict=True):
             column += more
         if len(columns[0]) >= BLOCK:
-            yield Block(_as_table(columns, schema))
+            yield Block(pa.table(columns, schema=schema))
             columns = [[] for _ in schema]
     if columns[0]:
-        yield Block(_as_table(columns, schema))
-
-
-def _as_table(columns: list[list[Any]], schema: pa.Schema) -> pa.Table:
-    try:
-        return pa.table(columns, schema=schema)
-    except OverflowError:  # rare, and folders are listed too often to ask of each file
-        for column, each in zip(columns, schema, strict=True):
-            if each.type == pa.int64():
-                column[:] = [min(value, END_OF_TIME) for value in column]
-        return pa.table(columns, schema=schema)
+        yield Block(pa.table(columns, schema=schema))
 
 
 def check_free(names: Iterable[str], reserved: Collection[str], label: str) -> None:

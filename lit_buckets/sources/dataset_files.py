@@ -7,7 +7,6 @@ image is then a stretch of the file, from a byte on, like a member of a tar arch
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.sources.columns import is_binary
-from lit_buckets.storage import confined
+from lit_buckets.storage import confined, is_file
 
 __all__ = ["ImageSpans", "MappedFile", "data_files", "is_dataset", "is_image_type"]
 
@@ -39,9 +38,7 @@ class ImageSpans(NamedTuple):
 
 def is_dataset(folder: str) -> bool:
     """Whether a folder is what `save_to_disk` of a `Dataset` or `DatasetDict` has written."""
-    names = ("state.json", "dataset_dict.json")
-    # other than pathlib's, false where a folder may not be entered
-    return any(os.path.isfile(f"{folder}/{name}") for name in names)  # noqa: PTH113
+    return any(is_file(f"{folder}/{name}") for name in ("state.json", "dataset_dict.json"))
 
 
 def data_files(folder: str, split: str | None) -> tuple[str, list[str]]:

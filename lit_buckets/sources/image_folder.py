@@ -11,7 +11,7 @@ from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.sources.base import METADATA, Block, Earlier
 from lit_buckets.sources.columns import AUTO, Columns
 from lit_buckets.sources.table import TableSource
-from lit_buckets.storage import absolute, is_remote, remote
+from lit_buckets.storage import absolute, is_file, is_remote, remote
 
 __all__ = ["ImageFolderSource"]
 
@@ -92,7 +92,7 @@ class ImageFolderSource(Columns):
 
 def _exists(path: str) -> bool:
     if not is_remote(path):
-        return os.path.isfile(path)  # noqa: PTH113 - of a URL, too
+        return is_file(path)
     try:
         remote.stamp(path)
     except OSError:

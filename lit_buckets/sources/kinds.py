@@ -17,7 +17,7 @@ from lit_buckets.sources.shards import ShardSource
 from lit_buckets.sources.table import TableSource
 from lit_buckets.sources.table_files import suffix_of
 from lit_buckets.sources.tar import COMPRESSED
-from lit_buckets.storage import absolute, is_remote
+from lit_buckets.storage import absolute, is_file, is_remote
 
 __all__ = ["KINDS", "kind_of", "open_source", "options_of_kind"]
 
@@ -50,7 +50,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
         return "table" if suffix_of(whole) else "folder"
     if is_dataset(whole):
         return "dataset"
-    has_table = any(os.path.isfile(f"{whole}/{name}") for name in METADATA)  # noqa: PTH113
+    has_table = any(is_file(f"{whole}/{name}") for name in METADATA)
     return "imagefolder" if has_table else "folder"
 
 

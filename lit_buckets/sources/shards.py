@@ -21,7 +21,7 @@ from lit_buckets.sources.braces import without_braces
 from lit_buckets.sources.columns import Columns
 from lit_buckets.sources.shard_rows import index, taken_over
 from lit_buckets.sources.tar import COMPRESSED
-from lit_buckets.storage import Span, absolute, is_remote, joined, remote, stamp
+from lit_buckets.storage import Span, absolute, is_file, is_remote, joined, remote, stamp
 
 __all__ = ["ShardSource"]
 
@@ -70,7 +70,7 @@ class ShardSource(Columns):
         """The pattern, absolute."""
         pattern = absolute(self.path)
         names_shards = pattern.lower().endswith((".tar", *COMPRESSED))
-        if names_shards or _MAGIC.search(pattern.rpartition("/")[2]) or _is_file(pattern):
+        if names_shards or _MAGIC.search(pattern.rpartition("/")[2]) or is_file(pattern):
             return pattern
         return f"{pattern}/*.tar"
 
@@ -78,7 +78,7 @@ class ShardSource(Columns):
     def root(self) -> str:
         """The folder, or its URL, that the pattern begins with."""
         pattern = self.label
-        first = None if _is_file(pattern) else _MAGIC.search(pattern)
+        first = None if is_file(pattern) else _MAGIC.search(pattern)
         return pattern[: pattern.rfind("/", 0, first.start() if first else None)] or "/"
 
     @property
@@ -111,7 +111,7 @@ class ShardSource(Columns):
                 there = known(name, length, change)
                 if there is not None:
                     return there
-                if is_remote(url) or _is_file(url):
+                if is_remote(url) or is_file(url):
                     return self._index(url, name, length, change)
                 reason = "not a file"  # to open a pipe would wait for somebody who writes to it
             except OSError as error:
@@ -141,7 +141,7 @@ class ShardSource(Columns):
         """
         found: set[str] = set()
         below = len(joined(self.root, ""))
-        if _is_file(self.label):
+        if is_file(self.label):
             return [self.label[below:]]
         patterns = list(islice(without_braces(self.label), _MOST + 1))
         if len(patterns) > _MOST:
@@ -166,11 +166,6 @@ class ShardSource(Columns):
             return of(remote.RemoteContent(url, 0, length))
         with closing(FileContent(url)) as archive:
             return of(archive)
-
-
-def _is_file(path: str) -> bool:
-    """Whether this machine has such a file; no error of the file system's is one here."""
-    return not is_remote(path) and os.path.isfile(path)  # noqa: PTH113
 
 
 def _listed(pattern: str, root: str) -> list[str]:

@@ -20,7 +20,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from lit_buckets.errors import DataError
-from lit_buckets.storage import Span, is_remote, read, without_query
+from lit_buckets.storage import Span, is_file, is_remote, read, without_query
 
 __all__ = ["TABLE_SUFFIXES", "read_table", "suffix_of"]
 
@@ -75,7 +75,7 @@ def _opened(path: str) -> Any:
     """A table as Arrow reads it; a file of this machine must be a file, or a pipe would wait."""
     if is_remote(path):
         return pa.BufferReader(read(Span(path)))
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - of a URL, too
+    if os.path.exists(path) and not is_file(path):  # noqa: PTH110 - of a string
         raise OSError(errno.EINVAL, "not a file", path)
     return pa.OSFile(path)
 

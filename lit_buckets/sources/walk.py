@@ -17,6 +17,7 @@ from operator import attrgetter
 from lit_buckets.sources.base import METADATA, NO_CAPTION, Run
 from lit_buckets.sources.overlapping import Overlapping
 from lit_buckets.sources.patterns import Selection, is_hidden, is_image
+from lit_buckets.storage import change_of
 
 __all__ = ["Walk"]
 
@@ -128,7 +129,7 @@ class Walk:
             length, caption, refused = self._caption(file.name, texts)
         run.path.append(path)
         run.bytes.append(status.st_size)
-        run.mtime_ns.append(status.st_mtime_ns)
+        run.mtime_ns.append(change_of(status))
         run.caption_bytes.append(length)
         run.caption_mtime_ns.append(caption)
         run.reason.append(refused)
@@ -142,7 +143,7 @@ class Walk:
         if text.is_symlink() and not self.follow_links and not self._inside(text.path):
             refused = f"its caption {text.name!r} is {_LEADS_OUT}"
         status = text.stat()
-        return status.st_size, status.st_mtime_ns, refused
+        return status.st_size, change_of(status), refused
 
     def _add_link(
         self, run: Run, path: str, file: os.DirEntry[str], texts: Mapping[str, os.DirEntry[str]]

@@ -5,11 +5,11 @@ so on. What is remote is asked through :mod:`lit_buckets.storage.remote`, which 
 """
 
 from lit_buckets.storage.spans import (
-    END_OF_TIME,
     Span,
     absolute,
     change_of,
     confined,
+    is_file,
     is_remote,
     joined,
     read,
@@ -18,11 +18,11 @@ from lit_buckets.storage.spans import (
 )
 
 __all__ = [
-    "END_OF_TIME",
     "Span",
     "absolute",
     "change_of",
     "confined",
+    "is_file",
     "is_remote",
     "joined",
     "read",

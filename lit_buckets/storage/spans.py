@@ -13,11 +13,11 @@ from lit_buckets.errors import ConfigError
 from lit_buckets.storage import remote
 
 __all__ = [
-    "END_OF_TIME",
     "Span",
     "absolute",
     "change_of",
     "confined",
+    "is_file",
     "is_remote",
     "joined",
     "read",
@@ -25,9 +25,7 @@ __all__ = [
     "without_query",
 ]
 
-#: The last nanosecond that 64 bits reach, in the year 2262.
-END_OF_TIME = 2**63 - 1
-
+_END_OF_TIME = 2**63 - 1  # the last nanosecond that 64 bits reach, in the year 2262
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[^/]*)?://")
 
 
@@ -101,6 +99,16 @@ def without_query(path: str) -> str:
     return path.partition("?")[0] if path.startswith(("http://", "https://")) else path
 
 
+def is_file(path: str) -> bool:
+    """Whether this machine has such a file, and may look at it; a remote one is none.
+
+    Example:
+        >>> is_file("/dev/null"), is_file("https://host/a.csv")
+        (False, False)
+    """
+    return not is_remote(path) and os.path.isfile(path)  # noqa: PTH113 - pathlib raises
+
+
 def confined(root: str, path: str) -> str:
     """A path below a root, joined to it.
 
@@ -146,8 +154,12 @@ def read(span: Span) -> bytes:
 
 
 def change_of(status: os.stat_result) -> int:
-    """The time of a file's last change, in nanoseconds; `END_OF_TIME` for a later one."""
-    return min(status.st_mtime_ns, END_OF_TIME)
+    """The time of a file's last change, in nanoseconds; at most what 64 bits reach.
+
+    Asked of every file of every listing, it does as little as it can.
+    """
+    change = status.st_mtime_ns
+    return change if change < _END_OF_TIME else _END_OF_TIME
 
 
 def stamp(span: Span) -> tuple[int, int]:
