@@ -1,7 +1,8 @@
 """A training job with a stock Trainer, run as real processes: ``python job.py SETTINGS.json``.
 
-Every rank writes what it saw to ``<out>/<run>-rank<r>.jsonl``, a line for each finished step, and
-its last metrics to ``<out>/<run>-rank<r>-metrics.json``.
+Lightning starts the other ranks then; `ranks.py` starts all of them, as a cluster would. Every rank
+writes what it saw to ``<out>/<run>-rank<r>.jsonl``, a line for each finished step, and its last
+metrics to ``<out>/<run>-rank<r>-metrics.json``.
 """
 
 from __future__ import annotations
@@ -138,10 +139,12 @@ def every_step(folder: Path, **options: Any) -> ModelCheckpoint:
     )
 
 
-def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text())
+def main(file: str) -> None:
+    """Run what a settings file says, as one rank."""
+    job = json.loads(Path(file).read_text())
     out = Path(job["out"])
     rank = int(os.environ.get("LOCAL_RANK", 0))
+    config = job.get("config_of_rank", {}).get(str(rank), job["config"])
     model = Recorder(out / f"{job['run']}-rank{rank}.jsonl", **job.get("model", {}))
     fitting = job["action"] == "fit"
     callbacks = [every_step(out / "checkpoints"), BucketMonitor()] if fitting else None
@@ -150,10 +153,10 @@ def main() -> None:
         settings["strategy"] = Impatient(job["impatient"])
     trainer = trainer_of(out, callbacks, **settings)
     arguments = {"ckpt_path": job["checkpoint"]} if job.get("checkpoint") else {}
-    getattr(trainer, job["action"])(model, datamodule=BucketDataModule(job["config"]), **arguments)
+    getattr(trainer, job["action"])(model, datamodule=BucketDataModule(config), **arguments)
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
     (out / f"{job['run']}-rank{rank}-metrics.json").write_text(json.dumps(metrics))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -1,4 +1,7 @@
-"""Real processes: a stock Trainer with ``strategy="ddp"`` on CPU, killed and resumed."""
+"""Real processes: a stock Trainer with ``strategy="ddp"`` on CPU, killed and resumed.
+
+Ranks are started as by a cluster, or (what is killed, what waits) by Lightning's own launcher.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import paint
 from filelock import FileLock
+from ranks import run_ranks
 
 from lit_buckets.scan import manifest_file
 from lit_buckets.sources import FolderSource
@@ -24,28 +28,39 @@ JOB = Path(__file__).with_name("job.py")
 IMAGES = 45
 
 
-def command(out: Path, config: dict, world: int, *, action="fit", run="run", **job) -> dict:
-    """What starts a job over ``world`` processes."""
+def settings_of(out: Path, config: dict, world: int, *, action="fit", run="run", **job) -> Path:
+    """The file that says what a job over ``world`` ranks does."""
     out.mkdir(parents=True, exist_ok=True)
     trainer = {"devices": world, "strategy": "ddp" if world > 1 else "auto"}
     job["trainer"] = trainer | job.get("trainer", {})
     settings = {"out": str(out), "config": config, "action": action, "run": run} | job
     file = out / f"{run}.json"
     file.write_text(json.dumps(settings))
+    return file
+
+
+def run(out: Path, config: dict, world: int, **job) -> None:
+    """Run a job over ``world`` ranks to its end."""
+    result = run_ranks(settings_of(out, config, world, **job), world)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def launch(out: Path, config: dict, world: int, **job) -> subprocess.Popen[str]:
+    """Start the first process of a job, and leave the others to Lightning's own launcher."""
+    file = settings_of(out, config, world, **job)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "PL_"))}
-    return {
-        "args": [sys.executable, "-W", "ignore", str(JOB), str(file)],
-        "env": environment | {"OMP_NUM_THREADS": "1"},
-        "text": True,
-    }
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(JOB), str(file)],
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def run(out: Path, config: dict, world: int, *, check=True, **job):
-    """Run a job over ``world`` processes; returns the completed process."""
-    result = subprocess.run(**command(out, config, world, **job), capture_output=True, timeout=180)
-    if check:
-        assert result.returncode == 0, result.stderr[-3000:]
-    return result
+def finish(job: subprocess.Popen[str]) -> None:
+    """Wait for the end of a launched job, which must be a good one."""
+    _, errors = job.communicate(timeout=180)
+    assert job.returncode == 0, errors[-3000:]
 
 
 def records(out: Path, world: int, run="run", stage="train") -> list[list[dict]]:
@@ -158,11 +173,11 @@ def test_ranks_change_within_an_epoch(images, tmp_path):
 def test_a_killed_job_goes_on_where_its_last_checkpoint_was(images, tmp_path, name):
     config = config_of(images, tmp_path, batches={"batch_size": 2})
     model = {"kill_at": 5, "kill_signal": name, "kill_rank": 1 if name == "SIGKILL" else 0}
-    run(tmp_path, config, 2, run="killed", model=model, check=False)
+    launch(tmp_path, config, 2, run="killed", model=model).communicate(timeout=180)
     checkpoints = (tmp_path / "checkpoints").glob("*.ckpt")
     last = max(checkpoints, key=lambda file: int(re.findall(r"\d+", file.stem)[0]))
     step = int(re.findall(r"\d+", last.stem)[0])
-    run(tmp_path, config, 2, run="rest", checkpoint=str(last))
+    finish(launch(tmp_path, config, 2, run="rest", checkpoint=str(last)))
     before = [rank[:step] for rank in records(tmp_path, 2, run="killed")]
     assert [len(rank) for rank in before] == [step, step]
     assert 0 < step < 12  # of 12 rounds or more
@@ -188,28 +203,10 @@ def test_fewer_images_than_ranks_fill_places(tmp_path):
 
 def test_ranks_that_plan_otherwise_stop_at_once(images, tmp_path):
     """One rank reads another configuration: every rank ends with an error that says so."""
-    code = (
-        "import os, sys\n"
-        "sys.path.insert(0, sys.argv[2])\n"
-        "import json, job\n"
-        "from pathlib import Path\n"
-        "settings = json.loads(Path(sys.argv[1]).read_text())\n"
-        "if os.environ.get('LOCAL_RANK') == '1':\n"
-        "    settings['config']['buckets']['max_area'] = 1024\n"
-        "dm = job.BucketDataModule(settings['config'])\n"
-        "trainer = job.trainer_of(Path(settings['out']), devices=2, strategy='ddp')\n"
-        "trainer.fit(job.Recorder(), datamodule=dm)\n"
-    )
-    script = tmp_path / "differing.py"
-    script.write_text(code)
-    settings = {"out": str(tmp_path), "config": config_of(images, tmp_path)}
-    (tmp_path / "job.json").write_text(json.dumps(settings))
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), str(tmp_path / "job.json"), str(JOB.parent)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    config = config_of(images, tmp_path)
+    other = config_of(images, tmp_path, buckets={"max_area": 1024})
+    file = settings_of(tmp_path, config, 2, config_of_rank={"1": other})
+    result = run_ranks(file, 2)
     assert result.returncode != 0
     assert "not all ranks have the train plan of rank 0" in result.stderr
     assert "on rank 1 its plan differ" in result.stderr
@@ -219,13 +216,11 @@ def test_no_barrier_times_out_however_long_the_setup_pass_takes(images, tmp_path
     config = config_of(images, tmp_path)
     file = manifest_file(FolderSource(images), config["data"]["cache_dir"])
     file.parent.mkdir()
-    arguments = command(tmp_path, config, 2, impatient=4)
     with FileLock(file.with_name(f".{file.stem}.lock")):  # another process is at work
-        job = subprocess.Popen(stderr=subprocess.PIPE, **arguments)
+        job = launch(tmp_path, config, 2, impatient=4)
         while "waiting for it" not in (line := job.stderr.readline()):
             assert line  # or the job has ended
         time.sleep(7)
         assert job.poll() is None
-    _, errors = job.communicate(timeout=120)
-    assert job.returncode == 0, errors[-3000:]
+    finish(job)
     assert images_of(records(tmp_path, 2)) == Counter(range(IMAGES))
