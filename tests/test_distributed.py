@@ -177,7 +177,7 @@ def test_a_killed_job_goes_on_where_its_last_checkpoint_was(images, tmp_path, na
     checkpoints = (tmp_path / "checkpoints").glob("*.ckpt")
     last = max(checkpoints, key=lambda file: int(re.findall(r"\d+", file.stem)[0]))
     step = int(re.findall(r"\d+", last.stem)[0])
-    finish(launch(tmp_path, config, 2, run="rest", checkpoint=str(last)))
+    run(tmp_path, config, 2, run="rest", checkpoint=str(last))
     before = [rank[:step] for rank in records(tmp_path, 2, run="killed")]
     assert [len(rank) for rank in before] == [step, step]
     assert 0 < step < 12  # of 12 rounds or more
