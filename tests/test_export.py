@@ -171,14 +171,15 @@ def test_captions_columns_and_paired_images_come_along(tmp_path):
                 "caption": captions[number],
                 "score": number / 2,
                 "file_name": f"clash {number}",
-                "mask_of": f"masks/{file.name}",
+                "text": f"masks/{file.name}",
                 "x": 0.1,
                 "y": number / 6,
             }
         )
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source = [{"path": str(folder / "rows.jsonl"), "image_column": "path"}]
-    transform = {"crop": "focus", "focus": ["x", "y"], "paired": {"mask_of": "labels"}}
+    roles = {"image_column": "path", "caption_column": "caption"}
+    source = [{"path": str(folder / "rows.jsonl")} | roles]
+    transform = {"crop": "focus", "focus": ["x", "y"], "paired": {"text": "labels"}}
     config = config_of(source, tmp_path / "cache", transform=transform)
     done = export(config, tmp_path / "out")
     before, after = samples(config), samples(done.config, original=True)
@@ -188,7 +189,7 @@ def test_captions_columns_and_paired_images_come_along(tmp_path):
         (other,) = after[key]
         assert other["score"] == one["score"]
         assert other["file_name_"] == one["file_name"]
-        assert torch.equal(other["mask_of"].long(), one["mask_of"].long())
+        assert torch.equal(other["text_"].long(), one["text"].long())
 
 
 def test_padding_cannot_be_exported(images, tmp_path):

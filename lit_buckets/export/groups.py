@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -97,7 +98,13 @@ class Group:
         return failed
 
 
-def groups_of(dm: BucketDataModule, stage: Stage, folder: Path, encoding: Encoding) -> list[Group]:
+def groups_of(
+    dm: BucketDataModule,
+    stage: Stage,
+    folder: Path,
+    encoding: Encoding,
+    columns: Mapping[str, str],
+) -> list[Group]:
     """The groups of a stage: each in a folder within the stage's, or in that if there is one.
 
     Args:
@@ -105,6 +112,7 @@ def groups_of(dm: BucketDataModule, stage: Stage, folder: Path, encoding: Encodi
         stage: train, val, test or predict.
         folder: The stage's.
         encoding: How pixels are kept.
+        columns: What the tables call the further columns.
 
     Returns:
         Groups of the images that have a bucket, each in the order of the plan.
@@ -125,7 +133,9 @@ def groups_of(dm: BucketDataModule, stage: Stage, folder: Path, encoding: Encodi
         members = np.flatnonzero(group_of.ravel() == number).tolist()
         place = folder if len(kinds) == 1 else folder / folders[number]
         stems = unique_stems([names[k] for k in members], suffixes)
-        writer = ImageWriter(dataset, rows[members].tolist(), stems, place, encoding, paired)
+        writer = ImageWriter(
+            dataset, rows[members].tolist(), stems, place, encoding, paired, columns
+        )
         paths = [manifest.path(images[k]) for k in members]
         groups.append(Group(stage, place, times, writer, paths))
     return groups

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from lit_buckets.export.names import safe_name
-from lit_buckets.manifest import replace_file, replace_text
+from lit_buckets.export.names import column_names, safe_name
+from lit_buckets.manifest import Manifest, replace_file, replace_text
 from lit_buckets.pixels.dataset import BucketDataset
 from lit_buckets.pixels.decode import DecodeError
 from lit_buckets.pixels.sample import Kind
@@ -27,6 +27,7 @@ __all__ = [
     "ImageFormat",
     "ImageWriter",
     "Outcome",
+    "exported_columns",
     "suffix_of",
 ]
 
@@ -39,6 +40,18 @@ LONGEST: dict[ImageFormat, int] = {"jpg": 65_500, "webp": 16_383}
 #: What files of captions end with.
 CAPTION = ".txt"
 
+#: Columns that every export's tables have.
+_OWN = (
+    "file_name",
+    "text",
+    "height",
+    "width",
+    "original_path",
+    "original_height",
+    "original_width",
+    "crop_top",
+    "crop_left",
+)
 _MOST_LABEL = 2**16 - 1  # that a grey PNG keeps
 
 
@@ -84,6 +97,7 @@ class ImageWriter(Dataset[Outcome]):
         folder: Where they go.
         encoding: How pixels are kept.
         paired: Columns of paired images, and whether each is an image or labels.
+        columns: What the tables call the further columns.
     """
 
     def __init__(
@@ -94,9 +108,10 @@ class ImageWriter(Dataset[Outcome]):
         folder: Path,
         encoding: Encoding,
         paired: Mapping[str, Kind],
+        columns: Mapping[str, str],
     ) -> None:
         self.dataset, self.rows, self.stems, self.folder = dataset, rows, stems, folder
-        self.encoding = encoding
+        self.encoding, self.columns = encoding, columns
         self.paired = {column: suffix_of(column, kind, encoding) for column, kind in paired.items()}
 
     def __len__(self) -> int:
@@ -135,23 +150,20 @@ class ImageWriter(Dataset[Outcome]):
         original, corner, size = (
             batch[key][0].tolist() for key in ("original_size", "crop_top_left", "target_size")
         )
-        facts: dict[str, Any] = {
-            "file_name": self.name(place),
-            "text": batch["caption"][0],
-            "height": size[0],
-            "width": size[1],
-            "original_path": batch["path"][0],
-            "original_height": original[0],
-            "original_width": original[1],
-            "crop_top": corner[0],
-            "crop_left": corner[1],
-        }
-        for column in self.dataset.manifest.columns:
-            value: Any = self.dataset.manifest.value(index, column)
-            if column in self.paired:
-                value = stem + self.paired[column]
-            facts[f"{column}_" if column in facts else column] = value
+        own = (self.name(place), batch["caption"][0], *size, batch["path"][0], *original, *corner)
+        facts: dict[str, Any] = dict(zip(_OWN, own, strict=True))
+        manifest = self.dataset.manifest
+        for column in manifest.columns:
+            paired = column in self.paired
+            value = stem + self.paired[column] if paired else manifest.value(index, column)
+            facts[self.columns[column]] = value
         return facts
+
+
+def exported_columns(manifests: Iterable[Manifest]) -> dict[str, str]:
+    """What the tables of an export call the further columns of all its images."""
+    columns = {column: None for manifest in manifests for column in manifest.columns}
+    return column_names(columns, _OWN)
 
 
 def suffix_of(column: str, kind: Kind, encoding: Encoding) -> str:

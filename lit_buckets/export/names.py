@@ -5,14 +5,32 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-__all__ = ["safe_name", "unique_stems"]
+__all__ = ["column_names", "safe_name", "unique_stems"]
 
 # what some file system or shell forbids or reads otherwise
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 _LONGEST = 120  # bytes of a part of a path: suffixes and numbers are to fit behind it
+
+
+def column_names(columns: Iterable[str], own: Iterable[str]) -> dict[str, str]:
+    """What further columns are called beside an export's own: as before, unless that is taken.
+
+    Example:
+        >>> column_names(["score", "text", "text_"], own=["file_name", "text"])
+        {'score': 'score', 'text': 'text__', 'text_': 'text_'}
+    """
+    own, names = set(own), {}
+    taken = own | set(columns := list(columns))
+    for column in columns:
+        name = column
+        while name in own or (name != column and name in taken):
+            name += "_"
+        names[column] = name
+        taken.add(name)
+    return names
 
 
 def unique_stems(paths: Sequence[str], suffixes: Sequence[str]) -> list[str]:

@@ -18,7 +18,13 @@ from lit_buckets.datamodule import BucketDataModule
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.export.folder import claim, write_left_out
 from lit_buckets.export.groups import Group, groups_of
-from lit_buckets.export.images import FORMATS, LONGEST, Encoding, ImageFormat
+from lit_buckets.export.images import (
+    FORMATS,
+    LONGEST,
+    Encoding,
+    ImageFormat,
+    exported_columns,
+)
 from lit_buckets.manifest import Manifest, replace_text
 from lit_buckets.manifest.columns import hash_strings
 from lit_buckets.stages import STAGES, Stage
@@ -52,7 +58,9 @@ def export(
 
     The configuration that is written has the rule ``native``, so nothing is resized any more: from
     PNG files training gets the very pixels that it would get now. What is random stays for the
-    training to do: images are not mirrored, and a random crop becomes one of the centre.
+    training to do: images are not mirrored, and a random crop becomes one of the centre. Further
+    columns keep their names, with underscores behind those that the tables have of their own
+    (``text``, ``height`` and so on).
 
     An export that was stopped, in whatever way, goes on where it was; one that is complete writes
     nothing. One process at a time may write to a folder.
@@ -101,7 +109,12 @@ def export(
     _check_sides(dm, stages, image_format)
     _check_outside(place, {stage: dm.manifest_of(stage) for stage in stages})
     claim(place, _identity(dm, stages, encoding))
-    groups = [group for stage in stages for group in groups_of(dm, stage, place / stage, encoding)]
+    columns = exported_columns(dm.manifest_of(stage) for stage in stages)
+    groups = [
+        group
+        for stage in stages
+        for group in groups_of(dm, stage, place / stage, encoding, columns)
+    ]
     workers = min(wanted.loader.num_workers, os.cpu_count() or 1)
     workers = workers if num_workers is None else num_workers
     show = sys.stderr.isatty() if progress is None else progress
@@ -118,7 +131,7 @@ def export(
                 f"{str(place / stage / 'left_out.csv')!r}. Repair them."
             )
     file = place / "config.yaml"
-    replace_text(file, _HEAD + to_yaml(_config_of(wanted, dm, groups)))
+    replace_text(file, _HEAD + to_yaml(_config_of(wanted, dm, groups, columns)))
     there = sum(group.there for group in groups)
     return Exported(file, sum(group.done for group in groups) - there, there, left_out)
 
@@ -200,7 +213,9 @@ def _left_out(dm: BucketDataModule, stage: Stage) -> dict[str, str]:
     }
 
 
-def _config_of(wanted: Config, dm: BucketDataModule, groups: list[Group]) -> dict[str, Any]:
+def _config_of(
+    wanted: Config, dm: BucketDataModule, groups: list[Group], columns: Mapping[str, str]
+) -> dict[str, Any]:
     """The configuration that trains on what was written."""
     tree = to_plain(wanted)
     stages = list(dict.fromkeys(group.stage for group in groups))
@@ -222,6 +237,8 @@ def _config_of(wanted: Config, dm: BucketDataModule, groups: list[Group]) -> dic
         "max_area": int(sides.prod(axis=1).max()),
     }
     tree["transform"] |= {"fit": "crop", "crop": "center", "focus": None}
+    paired = tree["transform"]["paired"]
+    tree["transform"]["paired"] = {columns[name]: kind for name, kind in paired.items()}
     # what the originals had to be: these are of other sizes, and all of them are meant
     tree["data"] |= {"min_image_side": 1, "max_image_ratio": None}
     tree["data"]["max_image_pixels"] = max(
