@@ -390,6 +390,16 @@ def test_files_that_changed_since_the_checkpoint(tmp_path, change):
         assert images_of([r for r in rest if r["epoch"] == epoch]) == Counter(range(images))
 
 
+def test_sources_in_another_order_are_another_dataset(tmp_path):
+    folders = [str(paint(tmp_path / name, 6, sizes=[(64, 64)])) for name in ("a", "b")]
+    config = config_of(folders[0], tmp_path / "cache")
+    config["data"]["train"] = folders
+    fit(config, tmp_path, keep=True)
+    config["data"]["train"] = folders[::-1]
+    with pytest.raises(ResumeError, match=r"its dataset is .*on_change=restart_epoch"):
+        fit(config, tmp_path / "rest", checkpoint=tmp_path / "checkpoints" / "step=2.ckpt")
+
+
 # -- the Trainer's switches ----------------------------------------------------------------------
 
 

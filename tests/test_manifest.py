@@ -171,6 +171,29 @@ def test_fingerprint_holds_what_matters_for_training(tmp_path):
     assert len({first, *others}) == 1 + len(others)
 
 
+def test_a_fingerprint_tells_sources_apart_wherever_they_lie(tmp_path):
+    def fingerprint(*roots: str, source: tuple[int, ...] = (0, 0, 1, 1, 1)) -> str:
+        sources = [{"root": root} for root in roots]
+        return write(tmp_path, rows(source=source), sources=sources).fingerprint
+
+    first = fingerprint("/data/cats/train", "/data/dogs/train")
+    assert fingerprint("/scratch/cats/train", "s3://bucket/dogs/train") == first
+    assert fingerprint("C:\\cats\\train", "D:\\dogs\\train") == first
+    assert fingerprint("/data/dogs/train", "/data/cats/train") != first
+    assert fingerprint("/data/cats/train", "/data/cats/test") != first
+    other = (0, 0, 0, 1, 1)
+    assert fingerprint("/data/cats/train", "/data/dogs/train", source=other) != first
+
+
+def test_a_fingerprint_holds_the_lengths_of_what_has_no_lasting_name(tmp_path):
+    inside = {"container": ["data.arrow"] * 5, "offset": np.arange(5)}
+    first, other, shuffled = (
+        write(tmp_path, rows(bytes=lengths, **inside)).fingerprint
+        for lengths in ([3, 4, 5, 6, 7], [3, 4, 5, 6, 8], [4, 3, 5, 6, 7])
+    )
+    assert len({first, other, shuffled}) == 3
+
+
 def test_fingerprint_is_the_same_for_a_table_in_pieces(tmp_path):
     pieces = pa.concat_tables([rows().slice(0, 2), rows().slice(2, 3)])
     assert write(tmp_path, pieces).fingerprint == write(tmp_path).fingerprint
@@ -256,8 +279,8 @@ def test_other_files_and_other_versions(tmp_path, monkeypatch):
     with pytest.raises(ManifestError, match="is damaged"):
         Manifest.open(tmp_path / "feather")
     file = write(tmp_path).file
-    monkeypatch.setattr(module, "VERSION", 6)
-    with pytest.raises(ManifestError, match="has version 5; this release reads version 6"):
+    monkeypatch.setattr(module, "VERSION", 7)
+    with pytest.raises(ManifestError, match="has version 6; this release reads version 7"):
         Manifest.open(file)
     assert issubclass(ManifestError, DataError)
 
@@ -324,6 +347,13 @@ def test_split_moves_few_images_when_the_dataset_grows(tmp_path):
     _, after = write(tmp_path, rows(1100)).split(0.1, tmp_path)
     assert len(set(before.paths) - set(after.paths)) <= 10
     assert len(after) == 110
+
+
+def test_both_sides_of_a_split_have_batches_of_one_kind(tmp_path):
+    labels = [None, *range(1, 40)]
+    manifest = write(tmp_path, rows(40, label=labels, score=np.arange(40)))
+    for side in manifest.split(0.2, tmp_path):
+        assert side.numbers == manifest.numbers == {"score"}
 
 
 def test_split_is_even(tmp_path):

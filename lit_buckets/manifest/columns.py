@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,14 +115,41 @@ def _strings(array: pa.Array) -> tuple[IntArray, npt.NDArray[np.uint8]]:
     return places - places[0], content[places[0] : places[-1]]
 
 
-def fingerprint(batch: pa.RecordBatch) -> str:
-    """SHA-256 of paths, sizes and repeats of all rows, in hexadecimal digits."""
-    digest = hashlib.sha256(b"lit_buckets manifest 1\n")
+def fingerprint(batch: pa.RecordBatch, labels: Sequence[str]) -> str:
+    """SHA-256 of what tells the images of all rows apart, in hexadecimal digits.
+
+    Args:
+        batch: The images, with the columns of the schema.
+        labels: What each source is called; only what tells several apart is used of it.
+
+    Returns:
+        A hash of paths, sizes, repeats and sources; and of the lengths of images in containers,
+        which may have no lasting names.
+    """
+    digest = hashlib.sha256(b"lit_buckets manifest 2\n")
+    digest.update("\n".join(_told_apart(labels)).encode(errors="surrogatepass"))
     for part in _strings(batch.column("path")):
         digest.update(np.ascontiguousarray(part).data)
-    for name in ("height", "width", "repeats"):
+    for name in ("height", "width", "repeats", "source"):
         digest.update(np.ascontiguousarray(batch.column(name).to_numpy()).data)
+    contained = pc.not_equal(batch.column("container"), "").to_numpy(zero_copy_only=False)
+    digest.update(batch.column("bytes").to_numpy()[contained].data)
     return digest.hexdigest()
+
+
+def _told_apart(labels: Sequence[str]) -> list[str]:
+    """The least of their last parts that tells paths apart; none of it for a single one.
+
+    Example:
+        >>> _told_apart(["/data/photos"]), _told_apart(["/a/cats/train", "s3://dogs/train"])
+        ([''], ['cats/train', 'dogs/train'])
+    """
+    parts = [label.replace("\\", "/").split("/") for label in labels]
+    for count in range(max(map(len, parts), default=0)):
+        ends = ["/".join(each[len(each) - count :]) for each in parts]
+        if len(set(ends)) == len(set(labels)):
+            return ends
+    return list(labels)
 
 
 _BLOCK = 2**16  # rows that are hashed at once: tens of megabytes

@@ -139,7 +139,7 @@ class Manifest:
             "sources": [dict(source) for source in sources],
             "settings": dict(settings or {}),
             "containers": dict(containers or {}),
-            "fingerprint": fingerprint(batch.slice(0, images)),
+            "fingerprint": fingerprint(batch.slice(0, images), [_label(each) for each in sources]),
             "id": secrets.token_hex(16),
         }
         write_file(path, batch, notes)
@@ -157,10 +157,11 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of relative paths, sizes and repeats, in hexadecimal digits.
+        """SHA-256 of relative paths, sizes, repeats and sources, in hexadecimal digits.
 
         It is the same wherever the dataset lies and whenever its files were copied: two
-        manifests with the same fingerprint train alike.
+        manifests with the same fingerprint train alike. Of several sources the last parts of
+        their paths count that tell them apart; of images in containers their lengths, too.
         """
         return str(self._notes["fingerprint"])
 
@@ -172,7 +173,7 @@ class Manifest:
     @property
     def labels(self) -> list[str]:
         """What each source is called: the path of a folder, a table, a pattern of shards."""
-        return [str(source.get("label", source["root"])) for source in self.sources]
+        return [_label(source) for source in self.sources]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -326,7 +327,13 @@ class Manifest:
 
     @cached_property
     def numbers(self) -> frozenset[str]:
-        """Those of the further columns that hold numbers or booleans, none of them missing."""
+        """Those of the further columns that hold numbers or booleans, none of them missing.
+
+        None of them is missing in the manifest that this one was split from, either: both sides
+        have batches of the same kind.
+        """
+        if "numbers" in self._notes["settings"]:
+            return frozenset(self._notes["settings"]["numbers"])
         return frozenset(
             name
             for name in self.columns
@@ -410,7 +417,8 @@ class Manifest:
             )
         stem = Path(directory).absolute() / f"{self.file.stem}-split-{share:g}"
         files = [stem.with_name(f"{stem.name}-{side}.arrow") for side in ("rest", "part")]
-        settings = {**self.settings, "share": share, "split_from": self.id}
+        numbers = sorted(self.numbers)
+        settings = {**self.settings, "share": share, "split_from": self.id, "numbers": numbers}
         rest, part = (_open_if(file, settings) for file in files)
         if rest is None or part is None:
             rest, part = (
@@ -431,6 +439,10 @@ class Manifest:
 
     def _rows(self, mask: npt.NDArray[np.bool_]) -> pa.Table:
         return self.all_rows.take(pa.array(np.flatnonzero(mask)))
+
+
+def _label(source: Mapping[str, Any]) -> str:
+    return str(source.get("label", source["root"]))
 
 
 def _is_same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:

@@ -18,7 +18,7 @@ from lit_buckets.manifest.files import replace_file
 __all__ = ["VERSION", "ManifestError", "check_file", "map_file", "write_file"]
 
 #: Version of the file's format. A file of another version is made anew.
-VERSION = 5
+VERSION = 6
 
 _KEY, _CHECKSUM = b"lit_buckets", "checksum"
 _NOTES = {
