@@ -107,7 +107,7 @@ def _check_augment(transform: TransformConfig, images: StageImages) -> None:
             transform.augment,
             "must work on the images of every bucket"
             if failed
-            else "must keep every image as large as its bucket, in bytes",
+            else "must keep every image an image as large as its bucket, in bytes",
             reason,
             f"Leave out the transform that {'fails' if failed else 'does not'}.",
         ) from error

@@ -131,6 +131,18 @@ def test_what_changes_colours_changes_images_alike_and_nothing_else(spec):
     assert list(after.fields) == list(before.fields)
 
 
+@pytest.mark.parametrize("spec", MOVES, ids=lambda spec: spec["name"])
+def test_labels_of_32_bits_stay_exact(spec):
+    before = sample_of()
+    labels = plain(before.fields["labels"])
+    ids = torch.where(labels > 0, labels + 2**32 - 256, labels)
+    large = Sample(before.image, before.fields | {"labels": Mask(ids)})
+    moved, moved_ids = augmented(2, spec), augmented(2, spec, sample=large)
+    labels = plain(moved.fields["labels"])
+    expected = torch.where(labels > 0, labels + 2**32 - 256, labels)
+    assert torch.equal(plain(moved_ids.fields["labels"]), expected)
+
+
 def test_augmentation_follows_its_key_alone():
     specs = (*MOVES, *COLOURS)
     torch.manual_seed(0)
@@ -185,6 +197,7 @@ def test_a_transform_that_fails_names_the_file():
             "refuses a picture of .*float",
         ),
         ({"name": "ToPILImage"}, "returned Image for 'a picture of 48x64 pixels', not an image"),
+        ({"name": "ToPureTensor"}, "made a plain tensor of the image of 'a picture of 48x64"),
         ({"name": "FiveCrop", "size": 20}, "returned tuple|refuses a picture"),
         (
             {"name": "RandomCrop", "size": 500},

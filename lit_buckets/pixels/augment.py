@@ -36,6 +36,7 @@ __all__ = [
 Transform = Callable[[torch.Tensor, dict[str, Any]], Any]
 Tensors = dict[str, torch.Tensor]
 
+_EXACT = 2**24  # up to here float32 holds every integer; torchvision moves some masks as that
 _TRIES = 4  # draws that a start tries a transform with, for each size
 
 
@@ -90,13 +91,30 @@ def _moved(sample: Sample, transforms: Sequence[Callable[[Any], Any]]) -> Any:
     """What comes out, whatever it is; `NO_LABEL` where a label map was moved away."""
     tensors: Any = {"image": Image(sample.image.contiguous()), **_tensors(sample.fields)}
     labels = [name for name, tensor in tensors.items() if tensor.dtype == torch.int64]
+    large = [name for name in labels if tensors[name].abs().max() > _EXACT]
+    values = {name: tensors[name].unique(return_inverse=True) for name in large}
+    tensors |= {name: Mask(places) for name, (_, places) in values.items()}
     # what transforms fill up is false here, whatever they fill labels with
     inside = Mask(torch.ones(sample.image.shape[-2:], dtype=torch.bool)) if labels else None
     for transform in transforms:
         tensors, inside = transform((tensors, inside))
+    _check_kinds(tensors, sample)
+    for name, (known, _) in values.items():
+        tensors[name] = known[tensors[name].clamp(0, len(known) - 1)]
     for name in labels:
         tensors[name] = tensors[name].where(inside, NO_LABEL)
     return tensors
+
+
+def _check_kinds(tensors: Mapping[str, Any], sample: Sample) -> None:
+    """Refuse plain tensors: torchvision moves the first of several alone, and no mask with it."""
+    for name in tensors:
+        if type(tensors[name]) is torch.Tensor:
+            raise UnfitError(
+                f"transform.augment made a plain tensor of the {name} of "
+                f"{sample.fields['path']!r}, and what belongs together would not move together. "
+                "Leave out ToPureTensor."
+            )
 
 
 def _checked(sample: Sample, tensors: Any) -> Sample:
@@ -166,6 +184,8 @@ def _try(sample: Sample, transforms: Sequence[Callable[[Any], Any]], seed: int) 
     with seeded(seed):
         try:
             tensors = _moved(sample, transforms)
+        except UnfitError:
+            raise
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise TransformError(
