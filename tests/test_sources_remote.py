@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from places import encoded, png, served, write, write_images, write_lines, write_tar
 
-from lit_buckets.errors import DataError
+from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.manifest import Manifest
 from lit_buckets.scan import scan
 from lit_buckets.sources import FolderSource, ImageFolderSource, ShardSource, TableSource, kind_of
@@ -160,6 +160,12 @@ def test_protocols_that_cannot_be_used(url, message, tmp_path):
         pytest.skip("s3fs is installed")
     with pytest.raises(DataError, match=rf"path='{url}' cannot be opened: .*{message}"):
         load(url, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["zip://::/data/x.zip", "simplecache::tar://a::s3://b/x.tar"])
+def test_an_archive_is_no_folder(path, tmp_path):
+    with pytest.raises(ConfigError, match="must not lead into a file"):
+        scan(path, cache_dir=tmp_path)
 
 
 # ------------------------------------------------------------------ folders

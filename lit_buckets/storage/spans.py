@@ -69,10 +69,23 @@ def absolute(path: str | os.PathLike[str]) -> str:
     for scheme in ("file://", "local://"):
         text = text.removeprefix(scheme)
     if is_remote(text):
+        _check_chain(text)
         return text.rstrip("/")
     with suppress(RuntimeError):  # "~somebody" who does not exist: a name like any other
         text = str(Path(text).expanduser())
     return os.path.abspath(text)  # noqa: PTH100 - not resolved
+
+
+def _check_chain(url: str) -> None:
+    """Refuse to look into a file: names of images would belong in the middle of such a URL."""
+    *outer, _ = url.split("::")
+    for part in outer:
+        if "://" in part:
+            raise ConfigError(
+                f"path={url!r} must not lead into a file; {part!r} stands before '::', where only "
+                f"a cache may, as in simplecache::s3://bucket/photos. Unpack the file, or write "
+                f"its images into tar shards."
+            )
 
 
 def joined(root: str, path: str) -> str:
