@@ -140,7 +140,7 @@ class BucketDataModule(LightningDataModule):
                 self._check_ranks(name)
                 check_pixels(self.config, name, images)
                 if name == "train":
-                    self._check_batch_size()
+                    self._check_samples()
 
     @property
     def plan(self) -> BucketPlan:
@@ -371,10 +371,17 @@ class BucketDataModule(LightningDataModule):
 
     # -- within ----------------------------------------------------------------------------------
 
-    def _check_batch_size(self) -> None:
-        """Refuse to train in batches that are never as large as they were set to be."""
-        batches, strata = self.config.batches, self.plan.strata
-        samples = int((strata.images * strata.repeats).sum())
+    def _check_samples(self) -> None:
+        """Refuse to train without images, or in batches never as large as they were set to be."""
+        batches, plan = self.config.batches, self.plan
+        samples = int((plan.strata.images * plan.strata.repeats).sum())
+        if not samples:
+            row, reason = next(iter(plan.excluded.items()))
+            path = self.manifest_of("train").path(plan.image_of(row))
+            raise DataError(
+                f"none of the {plan.images:,} training images is in the plan; of {path!r}: "
+                f"{reason}. Repair the images, or change the section buckets."
+            )
         if batches.short_batch != "repeat" and (batches.batch_size or 0) > samples:
             raise ConfigError(
                 f"batches.batch_size={batches.batch_size} exceeds the training set; it has "

@@ -7,14 +7,19 @@ rank, with the same result.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from lit_buckets.config import Config, as_source
 from lit_buckets.errors import DataError
-from lit_buckets.manifest import Manifest, read_failures, replace_text
+from lit_buckets.manifest import Manifest, read_failures, replace_text, writing
 from lit_buckets.placement import Fit
 from lit_buckets.plan import BucketPlan, plan_buckets
 from lit_buckets.scan import manifest_file, scan
@@ -25,13 +30,15 @@ Stage = Literal["train", "val", "test", "predict"]
 
 STAGES: tuple[Stage, ...] = ("train", "val", "test", "predict")
 
+_log = logging.getLogger("lit_buckets")
+
 
 @dataclass(frozen=True)
 class StageImages:
     """The images of one stage and the plan for them."""
 
     manifest: Manifest
-    left_out: Mapping[int, str]  #: images that failed in decoding before this run began, and why
+    left_out: Mapping[int, str]  #: images that failed in decoding before this run, or lack a pair
     plan: BucketPlan
 
 
@@ -60,12 +67,14 @@ def scan_stage(config: Config, stage: Stage, *, progress: bool | None = None) ->
         max_image_ratio=data.max_image_ratio,
         verify=data.verify,
     )
-    manifests = [manifest]
-    if stage == "train" and isinstance(data.val, float):
-        manifests = list(manifest.split(data.val, data.cache_dir))
-    failures = read_failures(Path(data.cache_dir))
-    for each in manifests:
-        _write_left_out(each, each.failed(failures))
+    with writing(Path(data.cache_dir)):
+        manifests = [manifest]
+        if stage == "train" and isinstance(data.val, float):
+            manifests = list(manifest.split(data.val, data.cache_dir))
+        failures = read_failures(Path(data.cache_dir))
+        for each in manifests:
+            _write_left_out(each, each.failed(failures))
+    _tell_unpaired(manifest, _unpaired(config, manifest))
 
 
 def open_stage(config: Config, stage: Stage) -> StageImages | None:
@@ -100,7 +109,8 @@ def open_stage(config: Config, stage: Stage) -> StageImages | None:
     if isinstance(data.val, float) and stage in ("train", "val"):
         rest, part = manifest.split(data.val, data.cache_dir)
         manifest = rest if stage == "train" else part
-    return plan_stage(config, stage, manifest, _read_left_out(manifest))
+    left_out = _unpaired(config, manifest) | _read_left_out(manifest)
+    return plan_stage(config, stage, manifest, left_out)
 
 
 def plan_stage(
@@ -179,8 +189,10 @@ def _left_out_file(manifest: Manifest) -> Path:
 
 def _write_left_out(manifest: Manifest, reasons: Mapping[int, str]) -> None:
     """Fix which images this run leaves out: others may note failures while its ranks begin."""
-    note = {"manifest": manifest.id, "reasons": list(reasons.items())}
-    replace_text(_left_out_file(manifest), json.dumps(note))
+    note = json.dumps({"manifest": manifest.id, "reasons": list(reasons.items())})
+    file = _left_out_file(manifest)
+    if not file.exists() or file.read_text() != note:  # the cache may be read-only
+        replace_text(file, note)
 
 
 def _read_left_out(manifest: Manifest) -> dict[int, str]:
@@ -189,3 +201,29 @@ def _read_left_out(manifest: Manifest) -> dict[int, str]:
     except FileNotFoundError:
         return {}
     return dict(note["reasons"]) if note["manifest"] == manifest.id else {}
+
+
+def _unpaired(config: Config, manifest: Manifest) -> dict[int, str]:
+    """Images of which a column of paired images, if there is such a column, names none."""
+    reasons: dict[int, str] = {}
+    for column in config.transform.paired:
+        if column not in manifest.columns:
+            continue
+        names = manifest.table.column(column)
+        is_text = pa.types.is_string(names.type) or pa.types.is_large_string(names.type)
+        given = pc.not_equal(names, "") if is_text else pc.is_valid(names)
+        lacking = ~pc.fill_null(given, False).to_numpy()
+        reasons |= dict.fromkeys(np.flatnonzero(lacking).tolist(), f"its {column} names no image")
+    return reasons
+
+
+def _tell_unpaired(manifest: Manifest, reasons: Mapping[int, str]) -> None:
+    if reasons:
+        row, reason = next(iter(reasons.items()))
+        _log.warning(
+            "%s of %s images are left out, such as %r: %s.",
+            f"{len(reasons):,}",
+            f"{len(manifest):,}",
+            manifest.path(row),
+            reason,
+        )

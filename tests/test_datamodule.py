@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 from io import StringIO
 
@@ -26,6 +28,34 @@ def module_of(folder, tmp_path, **sections) -> BucketDataModule:
     dm.prepare_data()
     dm.setup("fit")
     return dm
+
+
+@pytest.mark.parametrize("val", [None, 0.2])
+def test_a_read_only_cache_serves_a_second_start(tmp_path, monkeypatch, val):
+    folder, cache = paint(tmp_path / "images", 10), str(tmp_path / "cache")
+    first = module_of(folder, tmp_path, data={"train": str(folder), "val": val, "cache_dir": cache})
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("files.replace_file", "mapped.replace_file"):
+        monkeypatch.setattr(f"lit_buckets.manifest.{name}", refuse)
+    again = module_of(folder, tmp_path, data={"train": str(folder), "val": val, "cache_dir": cache})
+    assert again.plan.hash == first.plan.hash
+    with pytest.raises(DataError, match=r"cache_dir=.*cache' cannot be written: Read-only"):
+        module_of(folder, tmp_path, data={"train": str(folder), "val": 0.5, "cache_dir": cache})
+
+
+def test_without_any_image_the_first_reason_is_told(tmp_path):
+    folder = paint(tmp_path / "images", 4)
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes()[:-30])
+    dm = module_of(folder, tmp_path, batches={"batch_size": 2})
+    with pytest.raises(DataError, match="none of the 4 images can be decoded"):
+        next(iter(dm.train_dataloader()))
+    reason = r"none of the 4 training images is in the plan; of '.*image_0000.png': .*truncated"
+    with pytest.raises(DataError, match=reason):
+        module_of(folder, tmp_path)
 
 
 @pytest.mark.parametrize("world", [1, 3])

@@ -154,6 +154,23 @@ class LookAtPairs(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+def test_images_without_a_pair_are_left_out_beforehand(images, cache, tmp_path, caplog):
+    names = sorted(file.name for file in images.glob("*.png"))
+    more = paint(tmp_path / "more", 3)
+    columns = {"again": [None, "", *names[2:]]}
+    config = config_of(images, cache, transform={"paired": {"again": "image"}})
+    config["data"] |= {"train": [table_of(images, cache, columns), str(more)], "max_failures": 0}
+    dm = BucketDataModule(config)
+    dm.prepare_data()
+    dm.setup("fit")
+    reason = "its again names no image"
+    assert dm.plan.excluded == dict.fromkeys([0, 1, 45, 46, 47], reason)
+    first = str(images / names[0])
+    assert f"5 of 48 images are left out, such as {first!r}: {reason}." in caplog.text
+    batches = list(dm.train_dataloader())
+    assert sorted(i for batch in batches for i in batch["index"].tolist()) == list(range(2, 45))
+
+
 def test_columns_that_are_missing_are_refused_in_training(images, cache):
     for transform, message in (
         (
@@ -262,10 +279,10 @@ def test_augmentation_applies_to_training_only(images, cache):
     [
         (
             {"augment": [{"name": "Resize", "size": [32, 32]}]},
-            "transform.augment=[{name: Resize, size: [32, 32]}] must keep every image as large as "
-            "its bucket, in bytes; transform.augment made torch.uint8 of shape (3, 32, 32) of the "
-            "image of 'a picture of 32x80 pixels'; all in a batch must keep uint8 and shape "
-            "(3, 32, 80). Leave out the transform that does not.",
+            "transform.augment=[{name: Resize, size: [32, 32]}] must keep every image an image "
+            "as large as its bucket, in bytes; transform.augment made torch.uint8 of shape (3, "
+            "32, 32) of the image of 'a picture of 32x80 pixels'; all in a batch must keep uint8 "
+            "and shape (3, 32, 80). Leave out the transform that does not.",
         ),
         (
             {"augment": [{"name": "RandAugment"}], "fit": "pad"},

@@ -44,6 +44,7 @@ from lit_buckets.manifest.files import (
     replace_file,
     replace_text,
     write_reasons,
+    writing,
 )
 from lit_buckets.manifest.manifest import Manifest, Refused
 from lit_buckets.manifest.mapped import VERSION, ManifestError
@@ -62,4 +63,5 @@ __all__ = [
     "replace_file",
     "replace_text",
     "write_reasons",
+    "writing",
 ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import secrets
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Failure", "read_failures", "replace_file", "replace_text", "write_reasons"]
+from lit_buckets.errors import DataError
+
+__all__ = ["Failure", "read_failures", "replace_file", "replace_text", "write_reasons", "writing"]
 
 _FAILURES = "failed.jsonl"
 
@@ -73,6 +75,22 @@ def replace_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
     replace_file(path, save)
+
+
+@contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Say of what the system refuses within that it is the cache that cannot be written.
+
+    Raises:
+        DataError: In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cache_dir={str(cache)!r} cannot be written: {error.strerror or error}. "
+            f"Name a folder with free space that this user may write."
+        ) from error
 
 
 def write_reasons(path: Path, reasons: Collection[tuple[str, str]]) -> None:

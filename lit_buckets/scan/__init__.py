@@ -11,8 +11,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from lit_buckets.errors import ConfigError, DataError
 from lit_buckets.headers import MAX_IMAGE_PIXELS, Demands
-from lit_buckets.manifest import Manifest
+from lit_buckets.manifest import Manifest, writing
 from lit_buckets.scan.assembling import assemble, check_sizes
 from lit_buckets.scan.changes import compare
 from lit_buckets.scan.containers import to_notes
@@ -79,7 +79,8 @@ def scan(
         max_image_ratio: Longer images are refused, as longer side over shorter; None for none.
         verify: Whether all images are decoded once, and refused where that fails. The manifest
             remembers which were, and an image that does not change is never decoded again: one
-            that was refused stays so in later passes, whether they verify or not.
+            that was refused stays so in later passes with the same limits, whether they verify
+            or not.
         workers: How many files are read at once; None chooses, 1 keeps to this thread.
         progress: Whether to show a bar; None shows one in a terminal.
 
@@ -106,7 +107,7 @@ def scan(
         "pillow": PIL.__version__,
     }
     with Progress(progress) as bar, alone(file, bar):
-        with _writing(file.parent):
+        with writing(file.parent):
             known = find_known(file, sources)
         listing = list_sources(sources, known.earlier, bar)
         todo = compare(listing, known, settings, verify=verify)
@@ -224,7 +225,7 @@ def _write(
             f"{np.count_nonzero(spoilt):,}",
             example,
         )
-    with _writing(file.parent):
+    with writing(file.parent):
         _sweep(file.parent)
         return Manifest.write(
             file,
@@ -239,23 +240,12 @@ def _write(
 def _report(manifest: Manifest, report: Path, *, may_fail: bool) -> None:
     """Write the table of refused files; a cache that is read-only serves all the same."""
     try:
-        with _writing(report.parent):
+        with writing(report.parent):
             write_report(manifest, report)
     except DataError as error:
         if not may_fail:
             raise
         _log.warning("The table of refused files is not up to date: %s", error)
-
-
-@contextmanager
-def _writing(cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"cache_dir={str(cache)!r} cannot be written: {error.strerror or error}. "
-            f"Name a folder with free space that this user may write."
-        ) from error
 
 
 def _sweep(cache: Path) -> None:
