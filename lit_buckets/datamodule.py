@@ -89,10 +89,12 @@ class BucketDataModule(LightningDataModule):
             ):
                 warnings.filterwarnings("ignore", message=message)
         self._images: dict[Stage, StageImages] = {}
+        self._settled: set[Stage] = set()  # which of them this run has set up
         self._train_loader: BucketDataLoader | None = None
         self._state: dict[str, Any] | None = None
         self._restored = False  # whether a Trainer has loaded that state
-        self._reload_every: int | None = None
+        self._over = False  # whether a run has ended since the last setup
+        self._reload_every: tuple[Any, int] | None = None  # a Trainer, and what it had been told
 
     @property
     def hparams_initial(self) -> Any:
@@ -124,23 +126,35 @@ class BucketDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Map the manifests and plan the buckets.
 
+        Within a run, what is set up stays; the next run sees the images as they are then.
+
         Args:
             stage: fit, validate, test or predict; ``None`` for all.
 
         Raises:
             ConfigError: If the images cannot follow the configuration.
-            DataError: If a manifest is missing, or ranks see different images.
+            DataError: If a manifest is missing, no training image is left, or ranks see different
+                images.
         """
-        if self._restored:  # for an earlier run: a Trainer restores a state after this
-            self._state, self._restored = None, False
-            self._images.pop("train", None)
+        if self._restored or self._over:  # for an earlier run: a Trainer restores a state later
+            self._state, self._restored, self._over = None, False, False
+            self._settled.clear()
         for name in _STAGES[stage]:
-            if name not in self._images and (images := open_stage(self.config, name)) is not None:
+            if name not in self._settled and (images := open_stage(self.config, name)) is not None:
                 self._images[name] = images
+                self._settled.add(name)
                 self._check_ranks(name)
                 check_pixels(self.config, name, images)
                 if name == "train":
                     self._check_samples()
+
+    def teardown(self, stage: str | None = None) -> None:
+        """End a run.
+
+        Args:
+            stage: fit, validate, test or predict; of no meaning here.
+        """
+        self._over = True
 
     @property
     def plan(self) -> BucketPlan:
@@ -273,16 +287,20 @@ class BucketDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> BucketDataLoader:
-        """Training batches, from where a loaded state left off."""
+        """Training batches, from where a loaded state left off.
+
+        Raises:
+            DataError: Under a Trainer, if an epoch has no batch.
+            ResumeError: If the state belongs to another plan, seed or dataset, and
+                ``batches.on_change`` is ``error``.
+        """
         loader = self.loader("train")
-        state = self._state
-        # a state serves its own epoch; loaders made anew for later ones begin at the beginning
-        if state is not None:
-            is_later = self._fitting and self._host.current_epoch > state["epoch"]
-            if is_later and not loader.batches.freeze_epoch:
-                self._end_epoch(loader)
-            else:
-                loader.load_state_dict(state)
+        if self._fitting:
+            loader.batches.check_any()
+        if self._state is None:
+            loader.is_counted = self._fitting
+        else:
+            loader = self._resumed(loader, self._state)
         self._mind_length(loader)
         self._train_loader = loader
         return loader
@@ -362,7 +380,7 @@ class BucketDataModule(LightningDataModule):
 
     @property
     def batch_size(self) -> int | None:
-        """Images in a batch; Lightning's tuner reads and sets it."""
+        """Images in a batch; Lightning's tuner reads and sets it, unless ``max_pixels`` does."""
         return self.config.batches.batch_size
 
     @batch_size.setter
@@ -465,11 +483,39 @@ class BucketDataModule(LightningDataModule):
             "Give every node the same files and the same configuration."
         )
 
+    def _resumed(self, loader: BucketDataLoader, state: Mapping[str, Any]) -> BucketDataLoader:
+        """The loader where a state was taken, or at the beginning of a later epoch."""
+        loader.load_state_dict(state)
+        if not self._fitting or loader.batches.freeze_epoch:
+            return loader
+        if self._host.current_epoch > state["epoch"]:
+            # a state serves its own epoch; loaders made anew for later ones begin at the beginning
+            loader = self.loader("train")
+        else:
+            self._tell_closed(loader)
+        self._end_epoch(loader)
+        return loader
+
+    def _tell_closed(self, loader: BucketDataLoader) -> None:
+        """Say that the rest of an epoch does not come, which Lightning had closed in its middle."""
+        epoch, limit = loader.batches.epoch, self._host.limit_train_batches
+        is_whole = isinstance(limit, float) and limit == 1.0  # an integer counts batches
+        is_closed = self._host.fit_loop.epoch_progress.current.processed > epoch
+        if is_whole and is_closed and (left := len(loader) - loader.batches.start):
+            log.warning(
+                "the checkpoint was made after epoch %s had been ended %s steps early, by max_steps"
+                " or the like, and the next epoch begins. To go on within an epoch, take a "
+                "checkpoint that was made within it.",
+                epoch,
+                left,
+            )
+
     def _end_epoch(self, loader: BucketDataLoader) -> None:
         """After a resume at an epoch's very last step, let Lightning see that the epoch is over.
 
         It then holds the steps of that epoch against the length of the next one, and where that is
-        longer, as after a resume on other ranks, it would leave out as many of its first batches.
+        longer, as after a resume on other ranks, with other policies or limits, it would leave out
+        as many of its first batches.
         """
         loop = self._host.fit_loop.epoch_loop
         steps = loop.batch_progress
@@ -485,10 +531,11 @@ class BucketDataModule(LightningDataModule):
         if self._host is None:
             return
         if self._reload_every is not None:
-            self._host.reload_dataloaders_every_n_epochs = self._reload_every
+            host, every = self._reload_every
+            host.reload_dataloaders_every_n_epochs = every
             self._reload_every = None
         if len(loader) != loader.batches.accounting().rounds:
-            self._reload_every = self._host.reload_dataloaders_every_n_epochs
+            self._reload_every = self._host, self._host.reload_dataloaders_every_n_epochs
             self._host.reload_dataloaders_every_n_epochs = 1
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lit_buckets.errors import DataError
+from lit_buckets.errors import DataError, ResumeError
 from lit_buckets.sampler import BucketBatchSampler
 
 __all__ = ["BucketDataLoader", "as_it_is", "died"]
 
 # What Lightning hands to the constructor of a loader that it makes anew (in predict, and to
 # overfit). The order and the ranks are settled already, so none of it is wanted.
-_INJECTED = ("sampler", "shuffle", "batch_sampler", "batch_size", "drop_last")
+_INJECTED = ("sampler", "shuffle", "batch_sampler", "batch_size", "drop_last", "collate_fn")
 
 _SEEN_WITHIN = 1.0  # seconds in which the end of a worker is seen after its connections break
 _TOLD_BY_WORKER = "in DataLoader worker process"  # what torch adds to errors of the dataset
@@ -78,6 +78,7 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         self.steps_done = steps_done
         self.asked_at = 0.0  #: ``time.perf_counter()`` when the last batch was asked for
         self.delivered_at = 0.0  #: and when it was there
+        self.is_counted = False  #: whether a Trainer has counted the batches already
         self._epoch: int | None = None  # the epoch of the last pass, if one has begun
         self._delivered = 0
         self._counted_from = 0
@@ -91,7 +92,9 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         Raises:
             DataError: If a worker has died.
         """
-        if self._epoch == self.batches.epoch and self._done() >= len(self):
+        # under a Trainer a state from an epoch's end is of that epoch until the next one is set
+        loaded = self.batches.start > 0 and not self.steps_done
+        if (self._epoch == self.batches.epoch or loaded) and self._done() >= len(self):
             self.batches.advance()
         self._epoch, self._delivered = self.batches.epoch, 0
         self._counted_from = self.steps_done() if self.steps_done else 0
@@ -113,9 +116,24 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         return self.batches.state_dict(self._done())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken; see :meth:`BucketBatchSampler.load_state_dict`."""
+        """Go on where a state was taken; see :meth:`BucketBatchSampler.load_state_dict`.
+
+        A state that was taken at an epoch's end goes on with the next epoch.
+
+        Raises:
+            ResumeError: If the state belongs to another plan, seed or order, or would change the
+                number of batches after a Trainer has counted them.
+        """
+        before = len(self)
         self.batches.load_state_dict(state)
         self._epoch = None
+        if self.is_counted and len(self) != before:
+            raise ResumeError(
+                f"the checkpoint's epoch has {len(self)} batches as this run lays them out, but "
+                f"the Trainer has counted {before}: the datamodule's own state came too late, or "
+                f"is that of another class. Resume with the class, batch size and number of ranks "
+                f"that the checkpoint was made with."
+            )
 
     def _done(self) -> int:
         """Rounds of the sampler's epoch whose steps are finished."""

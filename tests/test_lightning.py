@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import paint
 from job import Recorder, every_step, trainer_of
+from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 
 from lit_buckets import BucketDataModule, ConfigError, DataError, ResumeError
@@ -104,6 +105,29 @@ def test_works_without_a_trainer(images, cache):
     assert batch["image"].max() <= 1
     # going through it again is the next epoch
     assert [b["index"].tolist() for b in loader] != [b["index"].tolist() for b in batches]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_state_from_an_epochs_end_goes_on_with_the_next(images, cache, epochs, counts):
+    """In a plain loop, whether it counts its epochs from zero again or not at all."""
+
+    def passes(loader, number: int) -> list[list[list[int]]]:
+        found = []
+        for epoch in range(number):
+            if counts:
+                loader.set_epoch(epoch)
+            found.append([batch["index"].tolist() for batch in loader])
+        return found
+
+    dm = BucketDataModule(config_of(images, cache))
+    dm.prepare_data()
+    dm.setup("fit")
+    whole, loader = passes(dm.loader("train"), 4), dm.loader("train")
+    assert passes(loader, epochs) == whole[:epochs]
+    again = dm.loader("train")
+    again.load_state_dict(loader.state_dict())
+    assert passes(again, 2) == whole[epochs : epochs + 2]
 
 
 def test_half_precision_models_get_half_precision_images(images, cache, tmp_path):
@@ -299,6 +323,56 @@ def test_resume_at_the_last_step_of_an_epoch_in_another_layout(images, cache, tm
             assert images_of(steps) == Counter(range(IMAGES)), (size, later)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "limit", "step"),
+    [("drop", "keep", 1.0, 10), ("keep", "keep", 4, 4), ("keep", "keep", 0.5, 6)],
+)
+def test_resume_at_what_was_the_last_step_of_an_epoch(
+    images, cache, tmp_path, before, after, limit, step, caplog
+):
+    """Lightning had counted the epoch as over; the next one is whole all the same."""
+    config = config_of(images, cache, batches={"short_batch": before})
+    whole = fit(config, tmp_path, keep=True, limit_train_batches=limit)
+    assert len(whole) == step
+    config = config_of(images, cache, batches={"short_batch": after})
+    checkpoint = tmp_path / f"checkpoints/step={step}.ckpt"
+    rest = fit(config, tmp_path / "rest", checkpoint=checkpoint, max_epochs=3)
+    for later in (1, 2):
+        steps = [record for record in rest if record["epoch"] == later]
+        assert images_of(steps) == Counter(range(IMAGES))
+
+
+def test_an_epoch_that_was_ended_in_its_middle_is_told(images, cache, tmp_path, caplog):
+    config = config_of(images, cache)
+    callback = ModelCheckpoint(tmp_path, save_last=True)
+    trainer = trainer_of(tmp_path, [callback], max_epochs=3, max_steps=5)
+    trainer.fit(Recorder(), datamodule=BucketDataModule(config))
+    rest = fit(config, tmp_path / "rest", checkpoint=tmp_path / "last.ckpt", max_epochs=3)
+    told = f"after epoch 0 had been ended {len(rest) // 2 - 5} steps early, by max_steps or the"
+    assert caplog.text.count(told) == 1
+    assert {record["epoch"] for record in rest} == {1, 2}
+    assert images_of(rest) == Counter(2 * [*range(IMAGES)])
+
+
+class Renamed(BucketDataModule):
+    """Lightning keeps the state of a datamodule under the name of its class."""
+
+
+def test_a_state_of_another_class_goes_on_exactly_or_is_refused(
+    images, cache, uninterrupted, tmp_path
+):
+    out, records = uninterrupted
+    checkpoint = out / "checkpoints/step=5.ckpt"
+    model = Recorder()
+    trainer = trainer_of(tmp_path, max_epochs=2)
+    dm = Renamed(config_of(images, cache))
+    trainer.fit(model, datamodule=dm, ckpt_path=checkpoint)
+    assert content(model.records) == content(records[5:])
+    dm = Renamed(config_of(images, cache, batches={"batch_size": 2}))
+    with pytest.raises(ResumeError, match=r"the Trainer has counted 24: the datamodule's own"):
+        trainer_of(tmp_path, max_epochs=2).fit(Recorder(), datamodule=dm, ckpt_path=checkpoint)
+
+
 def test_resume_twice_the_second_time_at_the_last_step(images, cache, tmp_path):
     fit(config_of(images, cache), tmp_path, keep=True, max_steps=2)
     config = config_of(images, cache, batches={"batch_size": 2})
@@ -323,6 +397,83 @@ def test_a_fit_without_a_checkpoint_begins_at_the_beginning(images, cache, unint
         trainer_of(tmp_path, max_epochs=1).fit(model, datamodule=dm)
         again = of_stage(model.records)
         assert content(again) == content(records[: len(records) // 2]), use
+
+
+def test_a_state_that_was_loaded_by_hand_serves_one_run(images, cache, uninterrupted, tmp_path):
+    out, records = uninterrupted
+    checkpoint = out / "checkpoints/step=3.ckpt"
+    dm = BucketDataModule.load_from_checkpoint(checkpoint, weights_only=False)
+    runs = []
+    for _ in range(2):
+        model = Recorder()
+        trainer_of(tmp_path, max_epochs=1).fit(model, datamodule=dm)
+        runs.append(content(model.records))
+    epoch = content(records[: len(records) // 2])
+    assert runs == [epoch[3:], epoch]
+
+
+def test_a_second_run_sees_the_images_as_they_are_then(tmp_path):
+    folder = paint(tmp_path / "images", 12)
+    config = config_of(folder, tmp_path / "cache", data={"val": 0.25})
+    dm, model = BucketDataModule(config), Recorder()
+    trainer_of(tmp_path).fit(model, datamodule=dm)
+    assert images_of(of_stage(model.records)) == Counter(range(9))
+    paint(folder, 20)
+    out, model = tmp_path / "second", Recorder()
+    trainer_of(out, [every_step(out)]).fit(model, datamodule=dm)
+    assert images_of(of_stage(model.records)) == Counter(range(15))
+    rest = of_stage(fit(config, tmp_path / "rest", checkpoint=out / "step=2.ckpt"))
+    assert content(rest) == content(of_stage(model.records)[2:])
+
+
+def test_reloading_is_each_trainers_own(images, cache, uninterrupted, tmp_path):
+    out, _ = uninterrupted
+    dm = BucketDataModule(config_of(images, cache, batches={"batch_size": 2}))
+    first = trainer_of(tmp_path, max_epochs=1)
+    first.fit(Recorder(), datamodule=dm, ckpt_path=out / "checkpoints/step=5.ckpt")
+    second = trainer_of(tmp_path, max_epochs=3, reload_dataloaders_every_n_epochs=1)
+    second.fit(Recorder(), datamodule=dm)
+    assert second.reload_dataloaders_every_n_epochs == 1
+    assert first.reload_dataloaders_every_n_epochs == 0
+
+
+def test_an_epoch_without_a_batch_is_no_training(tmp_path):
+    folder = paint(tmp_path / "images", 5)
+    batches = {"batch_size": 3, "short_batch": "drop"}
+    with pytest.raises(DataError, match="an epoch has no batch: none of 5 images is in a bucket"):
+        fit(config_of(folder, tmp_path / "cache", batches=batches), tmp_path)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_transform_that_runs_out_ends_no_epoch(images, cache, tmp_path, workers):
+    numbers = iter(range(20))
+
+    def transform(image, sample):
+        next(numbers)
+        return image
+
+    config = config_of(images, cache, loader={"num_workers": workers})
+    dm = BucketDataModule(config, train_transform=transform)
+    with pytest.raises(RuntimeError, match="train_transform ran out of something at"):
+        trainer_of(tmp_path).fit(Recorder(), datamodule=dm)
+
+
+def test_loaders_of_their_own_in_every_stage(images, cache, tmp_path):
+    dm = BucketDataModule(config_of(images, cache, data={"predict": str(images)}))
+    dm.prepare_data()
+    dm.setup()
+    model = Recorder()
+    trainer_of(tmp_path).predict(model, dataloaders=dm.predict_dataloader())
+    assert images_of(model.records) == Counter(range(IMAGES))
+
+    class OfBytes(Recorder):
+        def loss(self, batch):
+            return super().loss({"image": batch["image"].float()})
+
+    model = OfBytes()
+    trainer = trainer_of(tmp_path, max_epochs=2, overfit_batches=2)
+    trainer.fit(model, train_dataloaders=dm.loader("train"))
+    assert [record["epoch"] for record in model.records] == [0, 0, 1, 1]
 
 
 def test_validation_runs_after_an_epoch_that_was_laid_out_anew(images, cache, tmp_path):

@@ -144,7 +144,10 @@ def apply_transform(
         UnfitError: If what comes out could not stand in a batch.
     """
     fields, path = dict(sample.fields), sample.fields["path"]
-    image = transform(Image(sample.image.contiguous()), fields)
+    try:
+        image = transform(Image(sample.image.contiguous()), fields)
+    except StopIteration as error:  # a loop over the loader would take it for the epoch's end
+        raise RuntimeError(f"{who} ran out of something at {path!r}: StopIteration") from error
     if isinstance(image, tuple) and len(image) == 2:
         image, fields = image
     _check(image, sample.image, "image", who, path)
