@@ -32,7 +32,7 @@ IntArray = npt.NDArray[np.int64]
 _SQUARES = {1024: 64, 768: 64, 512: 64, 384: 32, 256: 32, 128: 16, 64: 8}
 _ENLARGED = 0.1  # share of the images that may be smaller than their bucket
 _MORE_CUT = 0.005  # mean crop loss that fewer shapes may cost
-_MOST_SHAPES = 32
+_FEW_SHAPES, _MOST_SHAPES = 8, 32
 _BATCHES = 4  # batches that a bucket should fill, or its images keep meeting one another
 _BATCH_SIZE = 8
 _VAL = ((1000, 0.02), (200, 0.05))  # from so many images on: which share to validate on
@@ -62,7 +62,7 @@ def draft(
 
     The budget is the largest usual one, from 64 to 1024 squared, at which at most a tenth of the
     images is enlarged. Shapes are as few as cut at most half a percentage point more than many
-    would, and as fill four batches each on average.
+    would, and, beyond a few, as fill four batches each on average.
 
     Args:
         train: A folder, or whatever else ``data.train`` takes.
@@ -134,7 +134,7 @@ def _shapes(sizes: IntArray, area: int, divisor: int) -> tuple[int | None, str]:
     """How many shapes suffice, or ``None`` for all that the images ask for, and why."""
     free = plan_buckets(sizes, max_area=area, divisor=divisor)
     asked, filled = len(free.bucket_sizes), len(sizes) // (_BATCHES * _BATCH_SIZE)
-    most = max(1, min(_MOST_SHAPES, filled))
+    most = min(_MOST_SHAPES, max(_FEW_SHAPES, filled))
     curve = plan_buckets(sizes, max_area=area, divisor=divisor, max_buckets=most).curve
     least = min(curve.values(), default=0.0)
     number = next((n for n, loss in curve.items() if loss <= least + _MORE_CUT), most)

@@ -157,8 +157,8 @@ def test_overrides_follow_the_configuration(config, images):
 
 
 def test_a_plan_and_its_rows_are_kept(config):
-    done("plan", config, "--save", "plan.arrow", "--rows", "rows.parquet", "--json")
-    assert len(parquet.read_table("rows.parquet")) == 45
+    done("plan", config, "--save", "plan.arrow", "--rows", "new/rows.parquet", "--json")
+    assert len(parquet.read_table("new/rows.parquet")) == 45
     pinned = done("plan", config, "buckets.plan=plan.arrow", "--json")
     assert (
         json.loads(pinned)["train"]["hash"]
@@ -237,6 +237,7 @@ MISTAKES = [
     (["plan", "config.yaml", "--ranks", "0"], 2, "--ranks"),
     (["init", "empty", "-o", ".", "--force"], 2, "is a directory"),
     (["plan", "config.yaml", "--save", "."], 2, "is a directory"),
+    (["plan", "config.yaml", "--save", "p.csv"], 2, "a plan is kept as .arrow, and --rows writes"),
     (["plan", "config.yaml", "--ranks", f"{2**63 - 1}"], 2, "--ranks"),
     (["plan", "config.yaml", "--rank", "2"], 2, "No such option: --rank"),
     (["plan", "config.yaml", "--rows", "rows.xls"], 2, "must end in one of .arrow, .csv"),

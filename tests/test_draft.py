@@ -60,6 +60,18 @@ def test_shapes_are_few_where_that_costs_little(tmp_path):
     assert f"ask for {asked}, which cut" in found.reasons["buckets.max_buckets"]
 
 
+@pytest.mark.parametrize("count", [5, 40])
+def test_a_small_folder_is_not_cut_to_one_shape(tmp_path, count):
+    found = draft(paint(tmp_path / "images", count), cache_dir=str(tmp_path / "cache"))
+    losses = []
+    for overrides in ([], ["buckets.max_buckets=null"]):
+        dm = BucketDataModule(load_config(found.config, overrides))
+        dm.prepare_data()
+        dm.setup()
+        losses.append(dm.plan.crop_loss.mean())
+    assert losses[0] <= losses[1] + 0.005
+
+
 def test_one_shape_needs_no_limit(tmp_path):
     found = draft(of_sizes(tmp_path / "images", [(64, 64)] * 9), cache_dir=str(tmp_path / "c"))
     assert found.config["buckets"]["max_buckets"] is None

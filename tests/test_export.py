@@ -192,6 +192,14 @@ def test_captions_columns_and_paired_images_come_along(tmp_path):
         assert torch.equal(other["text_"].long(), one["text"].long())
 
 
+def test_a_stage_without_any_image_is_told(images, tmp_path):
+    val = paint(tmp_path / "val", 3, sizes=[(61, 43)])
+    buckets = {"rule": "native", "divisor": 16}
+    config = config_of(images, tmp_path / "cache", data={"val": str(val)}, buckets=buckets)
+    with pytest.raises(DataError, match="none of the val images"):
+        export(config, tmp_path / "out")
+
+
 def test_padding_cannot_be_exported(images, tmp_path):
     config = config_of(images, tmp_path / "cache", transform={"fit": "pad"})
     with pytest.raises(ConfigError, match=r"transform\.fit=pad cannot be exported"):

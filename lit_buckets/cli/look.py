@@ -21,6 +21,16 @@ __all__ = ["diff", "plan", "report", "show"]
 _MOST_SHOWN = 40
 
 
+def _plan_path(file: Path | None) -> Path | None:
+    """Refuse a name that would promise another format than a plan's, before anything is read."""
+    if file is not None and file.suffix in (".csv", ".parquet"):
+        raise typer.BadParameter(
+            f"{str(file)!r} would be no {file.suffix[1:]} file; a plan is kept as .arrow, and "
+            "--rows writes tables."
+        )
+    return file
+
+
 def _rows_path(file: Path | None) -> Path | None:
     """Refuse a file that no table can be written to, before anything is read."""
     if file is not None and file.suffix not in SUFFIXES:
@@ -45,7 +55,8 @@ def plan(
         typer.Option(
             metavar="FILE",
             dir_okay=False,
-            help="Keep the training plan, for buckets.plan or diff.",
+            help="Keep the training plan as an .arrow file, for buckets.plan or diff.",
+            callback=_plan_path,
         ),
     ] = None,
     rows: Annotated[
@@ -62,6 +73,9 @@ def plan(
 ) -> None:
     """Show the buckets, who is moved, cut or left out, and what an epoch takes."""
     dm = open_images(config, overrides)
+    for file in (save, rows):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
     if as_json:
         print(json.dumps(dm.facts(ranks=ranks), indent=2))
     else:

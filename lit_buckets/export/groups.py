@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -127,7 +128,7 @@ def groups_of(
     pairs = np.stack([np.asarray(manifest.source_of)[images], repeats[rows]], axis=1)
     kinds, group_of = np.unique(pairs, axis=0, return_inverse=True)
     folders = _folders([manifest.sources[source]["root"] for source in kinds[:, 0].tolist()])
-    names = manifest.table.column("path").take(images).to_pylist()
+    names = manifest.table.column("path").take(pa.array(images, pa.int64())).to_pylist()
     groups = []
     for number, times in enumerate(kinds[:, 1].tolist()):
         members = np.flatnonzero(group_of.ravel() == number).tolist()
