@@ -92,9 +92,9 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
         Raises:
             DataError: If a worker has died.
         """
-        # under a Trainer a state from an epoch's end is of that epoch until the next one is set
-        loaded = self.batches.start > 0 and not self.steps_done
-        if (self._epoch == self.batches.epoch or loaded) and self._done() >= len(self):
+        # a state from an epoch's end is of that epoch for whoever counts epochs, as trainers do
+        is_uncounted = self.batches.is_resumed and not self.steps_done
+        if (self._epoch == self.batches.epoch or is_uncounted) and self._done() >= len(self):
             self.batches.advance()
         self._epoch, self._delivered = self.batches.epoch, 0
         self._counted_from = self.steps_done() if self.steps_done else 0
@@ -118,7 +118,8 @@ class BucketDataLoader(DataLoader[dict[str, Any]]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken; see :meth:`BucketBatchSampler.load_state_dict`.
 
-        A state that was taken at an epoch's end goes on with the next epoch.
+        A state that was taken at an epoch's end goes on with the next epoch, unless `set_epoch`
+        chooses the one that has ended: of that one nothing is left.
 
         Raises:
             ResumeError: If the state belongs to another plan, seed or order, or would change the

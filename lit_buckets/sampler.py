@@ -127,7 +127,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
         self._start = 0  # where iteration begins, counted in rounds of the epoch
         self._drawn = _Drawn(0, iter(()))
         self._offset = 0
-        self._resumed = False
+        self.is_resumed = False  #: whether a state was loaded, and no epoch was chosen since
         self._asked: int | None = None  # the epoch that a frozen one was last asked for as
         self._lay_out()
 
@@ -159,10 +159,10 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
                 self._begin(self._beginning(self.epoch), start=0)
             self._asked = epoch
             return
-        if self._resumed and epoch < self.epoch:
+        if self.is_resumed and epoch < self.epoch:
             complete = self._start >= len(self)
             self._offset = self.epoch + complete - epoch
-        self._resumed = False
+        self.is_resumed = False
         epoch += self._offset
         if epoch != self.epoch:
             self._begin(self._beginning(epoch), start=0)
@@ -273,7 +273,7 @@ class BucketBatchSampler(DistributedSampler[BucketBatch]):
                 f"the checkpoint cannot go on mid-epoch: {'; '.join(differences)}. Restore what "
                 "it was made with, or set batches.on_change=restart_epoch to begin its epoch anew."
             )
-        self._resumed, self._asked = True, state.get("asked")
+        self.is_resumed, self._asked = True, state.get("asked")
         layout = state["layout"]
         if differences:
             base = _Position(epoch, step, np.zeros_like(self._samples))

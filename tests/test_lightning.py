@@ -110,7 +110,7 @@ def test_works_without_a_trainer(images, cache):
 @pytest.mark.parametrize("epochs", [1, 2])
 @pytest.mark.parametrize("counts", [True, False])
 def test_a_state_from_an_epochs_end_goes_on_with_the_next(images, cache, epochs, counts):
-    """In a plain loop, whether it counts its epochs from zero again or not at all."""
+    """In a plain loop, whether it counts its epochs, from zero again, or not at all."""
 
     def passes(loader, number: int) -> list[list[list[int]]]:
         found = []
@@ -127,7 +127,9 @@ def test_a_state_from_an_epochs_end_goes_on_with_the_next(images, cache, epochs,
     assert passes(loader, epochs) == whole[:epochs]
     again = dm.loader("train")
     again.load_state_dict(loader.state_dict())
-    assert passes(again, 2) == whole[epochs : epochs + 2]
+    rest = whole[epochs : epochs + 2]
+    # whoever asks for the very epoch that has ended gets what is left of it
+    assert passes(again, 2) == ([[], rest[0]] if counts and epochs == 1 else rest)
 
 
 def test_half_precision_models_get_half_precision_images(images, cache, tmp_path):
