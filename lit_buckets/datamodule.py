@@ -145,8 +145,7 @@ class BucketDataModule(LightningDataModule):
                 self._settled.add(name)
                 self._check_ranks(name)
                 check_pixels(self.config, name, images)
-                if name == "train":
-                    self._check_samples()
+                self._check_samples(name)
 
     def teardown(self, stage: str | None = None) -> None:
         """End a run.
@@ -389,17 +388,22 @@ class BucketDataModule(LightningDataModule):
 
     # -- within ----------------------------------------------------------------------------------
 
-    def _check_samples(self) -> None:
+    def _check_samples(self, stage: Stage) -> None:
         """Refuse to train without images, or in batches never as large as they were set to be."""
-        batches, plan = self.config.batches, self.plan
+        batches, plan = self.config.batches, self.plan_of(stage)
         samples = int((plan.strata.images * plan.strata.repeats).sum())
         if not samples:
             row, reason = next(iter(plan.excluded.items()))
-            path = self.manifest_of("train").path(plan.image_of(row))
-            raise DataError(
-                f"none of the {plan.images:,} training images is in the plan; of {path!r}: "
+            path = self.manifest_of(stage).path(plan.image_of(row))
+            problem = (
+                f"none of the {plan.images:,} {stage} images is in the plan; of {path!r}: "
                 f"{reason}. Repair the images, or change the section buckets."
             )
+            if stage == "train":
+                raise DataError(problem)
+            log.warning("%s", problem)
+        if stage != "train":
+            return
         if batches.short_batch != "repeat" and (batches.batch_size or 0) > samples:
             raise ConfigError(
                 f"batches.batch_size={batches.batch_size} exceeds the training set; it has "

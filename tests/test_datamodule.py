@@ -53,9 +53,17 @@ def test_without_any_image_the_first_reason_is_told(tmp_path):
     dm = module_of(folder, tmp_path, batches={"batch_size": 2})
     with pytest.raises(DataError, match="none of the 4 images can be decoded"):
         next(iter(dm.train_dataloader()))
-    reason = r"none of the 4 training images is in the plan; of '.*image_0000.png': .*truncated"
+    reason = r"none of the 4 train images is in the plan; of '.*image_0000.png': .*truncated"
     with pytest.raises(DataError, match=reason):
         module_of(folder, tmp_path)
+
+
+def test_an_evaluation_without_any_image_is_told(images, tmp_path, caplog):
+    val = str(paint(tmp_path / "val", 3, sizes=[(61, 43)]))
+    data = {"train": str(images), "val": val, "cache_dir": str(tmp_path / "cache")}
+    dm = module_of(images, tmp_path, data=data, buckets={"rule": "native", "divisor": 16})
+    assert "none of the 3 val images is in the plan; of " in caplog.text
+    assert list(dm.val_dataloader()) == []
 
 
 @pytest.mark.parametrize("world", [1, 3])

@@ -257,7 +257,7 @@ def test_nothing_to_export_is_an_error(tmp_path):
     folder = paint(tmp_path / "rotten", 3)
     for file in folder.iterdir():  # the header is right, the rest is missing
         file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(DataError, match="none of the train images can be decoded; 3 are named"):
+    with pytest.raises(DataError, match="none of the train images can be exported; 3 are named"):
         export(config_of(folder, tmp_path / "cache"), tmp_path / "out")
 
 

@@ -127,8 +127,9 @@ def export(
         left_out |= reasons
         if not any(group.done for group in groups if group.stage == stage):
             raise DataError(
-                f"none of the {stage} images can be decoded; {len(reasons):,} are named in "
-                f"{str(place / stage / 'left_out.csv')!r}. Repair them."
+                f"none of the {stage} images can be exported; {len(reasons):,} are named with "
+                f"reasons in {str(place / stage / 'left_out.csv')!r}. Repair them, or change the "
+                f"section buckets."
             )
     file = place / "config.yaml"
     replace_text(file, _HEAD + to_yaml(_config_of(wanted, dm, groups, columns)))
