@@ -92,8 +92,7 @@ class BucketDataModule(LightningDataModule):
         self._settled: set[Stage] = set()  # which of them this run has set up
         self._train_loader: BucketDataLoader | None = None
         self._state: dict[str, Any] | None = None
-        self._restored = False  # whether a Trainer has loaded that state
-        self._over = False  # whether a run has ended since the last setup
+        self._is_used = False  # whether what is here is of a run that begins no more
         self._reload_every: tuple[Any, int] | None = None  # a Trainer, and what it had been told
 
     @property
@@ -136,8 +135,8 @@ class BucketDataModule(LightningDataModule):
             DataError: If a manifest is missing, no training image is left, or ranks see different
                 images.
         """
-        if self._restored or self._over:  # for an earlier run: a Trainer restores a state later
-            self._state, self._restored, self._over = None, False, False
+        if self._is_used:  # a Trainer restores the state of this run after this
+            self._state, self._is_used = None, False
             self._settled.clear()
         for name in _STAGES[stage]:
             if name not in self._settled and (images := open_stage(self.config, name)) is not None:
@@ -145,7 +144,9 @@ class BucketDataModule(LightningDataModule):
                 self._settled.add(name)
                 self._check_ranks(name)
                 check_pixels(self.config, name, images)
-                self._check_samples(name)
+                self._check_images(name)
+                if name == "train":
+                    self._check_batch_size()
 
     def teardown(self, stage: str | None = None) -> None:
         """End a run.
@@ -153,7 +154,7 @@ class BucketDataModule(LightningDataModule):
         Args:
             stage: fit, validate, test or predict; of no meaning here.
         """
-        self._over = True
+        self._is_used = True
 
     @property
     def plan(self) -> BucketPlan:
@@ -363,7 +364,8 @@ class BucketDataModule(LightningDataModule):
             ResumeError: If it belongs to another plan, seed or dataset, and
                 ``batches.on_change`` is ``error``.
         """
-        self._state, self._restored = state_dict.get("train"), self._host is not None
+        self._state = state_dict.get("train")
+        self._is_used = self._is_used or self._host is not None
         self._leave_out(dict(state_dict.get("left_out", [])))
         # some strategies restore states only after loaders were made
         if self._state is not None and self._train_loader is not None and self._fitting:
@@ -388,22 +390,25 @@ class BucketDataModule(LightningDataModule):
 
     # -- within ----------------------------------------------------------------------------------
 
-    def _check_samples(self, stage: Stage) -> None:
-        """Refuse to train without images, or in batches never as large as they were set to be."""
-        batches, plan = self.config.batches, self.plan_of(stage)
-        samples = int((plan.strata.images * plan.strata.repeats).sum())
-        if not samples:
-            row, reason = next(iter(plan.excluded.items()))
-            path = self.manifest_of(stage).path(plan.image_of(row))
-            problem = (
-                f"none of the {plan.images:,} {stage} images is in the plan; of {path!r}: "
-                f"{reason}. Repair the images, or change the section buckets."
-            )
-            if stage == "train":
-                raise DataError(problem)
-            log.warning("%s", problem)
-        if stage != "train":
+    def _check_images(self, stage: Stage) -> None:
+        """Refuse to train without images; say that there are none to evaluate."""
+        plan = self.plan_of(stage)
+        if plan.counts.any():
             return
+        row, reason = next(iter(plan.excluded.items()))
+        path = self.manifest_of(stage).path(plan.image_of(row))
+        problem = (
+            f"none of the {plan.images:,} {stage} images is in the plan; of {path!r}: "
+            f"{reason}. Repair the images, or change the section buckets."
+        )
+        if stage == "train":
+            raise DataError(problem)
+        log.warning("%s", problem)
+
+    def _check_batch_size(self) -> None:
+        """Refuse to train in batches that are never as large as they were set to be."""
+        batches, strata = self.config.batches, self.plan.strata
+        samples = int((strata.images * strata.repeats).sum())
         if batches.short_batch != "repeat" and (batches.batch_size or 0) > samples:
             raise ConfigError(
                 f"batches.batch_size={batches.batch_size} exceeds the training set; it has "

@@ -330,7 +330,7 @@ def test_resume_at_the_last_step_of_an_epoch_in_another_layout(images, cache, tm
     [("drop", "keep", 1.0, 10), ("keep", "keep", 4, 4), ("keep", "keep", 0.5, 6)],
 )
 def test_resume_at_what_was_the_last_step_of_an_epoch(
-    images, cache, tmp_path, before, after, limit, step, caplog
+    images, cache, tmp_path, before, after, limit, step
 ):
     """Lightning had counted the epoch as over; the next one is whole all the same."""
     config = config_of(images, cache, batches={"short_batch": before})
